@@ -1,0 +1,26 @@
+import pytest
+import torch
+
+from lenet_course.data import Digits, load_mnist
+
+
+@pytest.fixture(scope="session")
+def train_digits() -> Digits:
+    return load_mnist("train")
+
+
+@pytest.fixture(scope="session")
+def few_digits(train_digits) -> Digits:
+    return train_digits[:256]
+
+
+@pytest.fixture
+def own_weights(tmp_path, monkeypatch):
+    """An empty folder for a learner's own weights."""
+    monkeypatch.setenv("LENET_COURSE_WEIGHTS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
