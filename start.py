@@ -495,10 +495,10 @@ def doctor_rows(report, set_up_done: bool, free: float) -> list:
     rows.append(modules_row("torch", ["torch"], versions, problems, mends))
     device = report["device"]
     rows.append(("device", device or "not known without torch", "" if device else mends))
-    vision = modules_row(OPERATOR, ["torchvision"], versions, problems, mends)
-    if OPERATOR in problems and not vision[2]:
-        vision = (OPERATOR, problems[OPERATOR], "python start.py lab installs a matching pair")
-    rows.append(vision)
+    if "torch" in versions and OPERATOR in problems:
+        rows.append((OPERATOR, problems[OPERATOR], "python start.py lab installs a matching pair"))
+    else:
+        rows.append(modules_row(OPERATOR, ["torchvision"], versions, problems, mends))
     rows.append(data_row(report["data"], problems, mends))
     rows.append(modules_row("jupyterlab", ["jupyterlab.labapp", "ipykernel"], versions, problems, mends))
     rows.append(modules_row("widgets", ["ipywidgets", "jupyterlab_widgets"], versions, problems, mends))

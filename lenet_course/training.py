@@ -102,7 +102,7 @@ def fit(
     *,
     epochs: int,
     batch_size: int = 64,
-    learning_rate: float = 0.05,
+    learning_rate: float = 0.1,
     schedule: str = "one-cycle",
     momentum: float = 0.9,
     weight_decay: float = 0.0,
@@ -116,8 +116,9 @@ def fit(
 
     model: any network of the course: it has `prepare(uint8 images)`, `forward`, `loss(outputs, labels)` and
         `decide(outputs)`.
-    schedule: "one-cycle" lets the rate rise to `learning_rate` and fall to almost 0 over the whole training (Smith &
-        Topin 2017); "constant" keeps it.
+    schedule: "one-cycle" lets the rate rise to `learning_rate` over the first 15% of all steps and fall to almost 0
+        over the rest (Smith & Topin 2017); "constant" keeps it. The defaults were chosen on the last 5,000 training
+        digits, for one epoch.
     validation: digits to measure the error on after each epoch; never trained on.
     generator: draws the order of the digits; a CPU generator. By default one with seed 0, the same at every call.
     device: None takes CUDA, then Apple's MPS, then the CPU. The model is moved there, and stays there.
@@ -146,8 +147,7 @@ def fit(
             with _progress_bar(f"Epoch {epoch} of {epochs}", steps_an_epoch, report) as progress:
                 for batch in shuffled_batches(len(train), batch_size, generator):
                     batch = batch.to(device)
-                    inputs = model.prepare(images[batch]).contiguous(memory_format=torch.channels_last)
-                    loss = model.loss(model(inputs), labels[batch])
+                    loss = model.loss(model(_inputs(model, images[batch])), labels[batch])
                     optimizer.zero_grad()
                     loss.backward()
                     loss_sum += len(batch) * _finite(loss.item(), history, learning_rate)
@@ -170,13 +170,19 @@ def fit(
     return history
 
 
+def _inputs(model: nn.Module, images: Tensor) -> Tensor:
+    """Prepare raw images; maps go channels-last, the layout in which convolutions are fastest on a CPU."""
+    prepared = model.prepare(images)
+    return prepared.contiguous(memory_format=torch.channels_last) if prepared.dim() == 4 else prepared
+
+
 def _make_schedule(
     schedule: str, optimizer: torch.optim.Optimizer, learning_rate: float, steps: int
 ) -> torch.optim.lr_scheduler.LRScheduler:
     if schedule == "constant" or steps < 2:  # a cycle needs a way up and a way down
         return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
     return torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=learning_rate, total_steps=steps, pct_start=0.3, cycle_momentum=False
+        optimizer, max_lr=learning_rate, total_steps=steps, pct_start=0.15, cycle_momentum=False
     )
 
 
@@ -257,8 +263,7 @@ def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000) -> Eva
     model.eval()
     loss_sum, predictions = 0.0, []
     for images, labels in zip(digits.images.split(batch_size), digits.labels.split(batch_size), strict=True):
-        inputs = model.prepare(images.to(device)).contiguous(memory_format=torch.channels_last)
-        outputs = model(inputs)
+        outputs = model(_inputs(model, images.to(device)))
         loss_sum += len(labels) * model.loss(outputs, labels.to(device)).item()
         predictions.append(model.decide(outputs).cpu())
     model.train(was_training)

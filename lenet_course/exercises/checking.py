@@ -1,0 +1,99 @@
+"""What all checks have in common: try a learner's function or value, and say what came in and what was expected."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+RIGHT, WRONG, NOT_ATTEMPTED = "right", "wrong", "not attempted"
+_SIGNS = {RIGHT: "\N{CHECK MARK}", WRONG: "\N{BALLOT X}", NOT_ATTEMPTED: "\N{HORIZONTAL ELLIPSIS}"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of a check; as the last line of a cell it shows itself. outcome: right, wrong or not attempted."""
+
+    outcome: str
+    message: str
+
+    def __repr__(self) -> str:
+        return f"{_SIGNS[self.outcome]} {self.message}"
+
+    def _repr_html_(self) -> str:
+        # The sign and the words say it; the bar only repeats it in colour.
+        colour = {RIGHT: "#009E73", WRONG: "#D55E00", NOT_ATTEMPTED: "#888888"}[self.outcome]
+        text = html.escape(repr(self)).replace("\n", "<br>")
+        return f'<div role="status" style="border-left: 4px solid {colour}; padding: 0.3em 0.8em">{text}</div>'
+
+
+def right(message: str) -> Verdict:
+    return Verdict(RIGHT, f"Right. {message}")
+
+
+def wrong(message: str) -> Verdict:
+    return Verdict(WRONG, f"Not yet. {message}")
+
+
+def not_attempted(what: str) -> Verdict:
+    return Verdict(NOT_ATTEMPTED, f"Not attempted yet: {what}, and run the cell again.")
+
+
+def check_function(
+    function: Callable,
+    reference: Callable,
+    cases: Iterable[tuple],
+    *,
+    praise: str,
+    hint: str = "",
+    same: Callable[[Any, Any], bool] | None = None,
+) -> Verdict:
+    """Call the learner's function on each case and compare with the reference; stop at the first difference.
+
+    A function that returns None for the first case counts as not attempted. An error that it raises is part of the answer.
+    same(answer, expected) compares; by default == on values of a number type.
+    """
+    if function is ... or function is None:
+        return not_attempted("write the function in place of the dots")
+    if not callable(function):
+        return wrong(f"The check needs the function itself, without brackets; got {function!r}.")
+    same = same or _equal
+    count = 0
+    for case in cases:
+        call = f"{function.__name__}({', '.join(map(repr, case))})"
+        expected = reference(*case)
+        try:
+            answer = function(*case)
+        except Exception as error:  # whatever a learner's code may raise is an answer to them, not a crash of ours
+            return wrong(f"{call} raised {type(error).__name__}: {error}. Expected: {expected!r}.")
+        if answer is None or answer is ...:
+            if count == 0:
+                return not_attempted(f"write the body of {function.__name__} in place of the dots, with a return")
+            return wrong(f"{call} returned nothing. Expected: {expected!r}. Is there a return on every path?")
+        if not same(answer, expected):
+            return wrong(f"{call} gave {answer!r}. Expected: {expected!r}. {hint}".rstrip())
+        count += 1
+    return right(f"{count} cases tried. {praise}")
+
+
+def check_value(
+    answer: Any, expected: Any, *, name: str, praise: str, hints: dict[Any, str] | None = None, hint: str = ""
+) -> Verdict:
+    """Compare one value with the expected one. hints: {a likely wrong value: what it tells}; hint: for any other."""
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    if any(part is ... or part is None for part in parts):
+        return not_attempted(f"put your answer for {name} in place of the dots")
+    if _equal(answer, expected):
+        return right(praise)
+    told = next((text for value, text in (hints or {}).items() if _equal(answer, value)), hint)
+    return wrong(f"{name} is {answer!r}. {told}".rstrip())
+
+
+def _equal(answer: Any, expected: Any) -> bool:
+    if isinstance(answer, bool) != isinstance(expected, bool):
+        return False  # True == 1 in Python, but it is no count
+    try:
+        return bool(answer == expected)
+    except Exception:  # an array of another shape, a tensor with many entries: not the value asked for
+        return False
