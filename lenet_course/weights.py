@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 import safetensors
@@ -47,15 +46,14 @@ def save_weights(model: nn.Module, name: str, *, folder: Path | str | None = Non
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     label = {"architecture": architecture(model), "course_version": __version__}
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         safetensors.torch.save_file(tensors, unfinished, metadata=label)
         with open(unfinished, "rb") as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
-        Path(unfinished).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     return path
 
 

@@ -1,0 +1,28 @@
+"""Pictures: each function draws on the axes that it is given (or new ones), returns them, and computes nothing.
+
+Every picture carries a text description, so that it can be read without being seen; `show` displays both.
+"""
+
+from lenet_course.plots.architecture import architecture, parameter_share
+from lenet_course.plots.curves import bars, confusion_matrix, curves, score_history
+from lenet_course.plots.describing import describe, description_of, show, use_course_style
+from lenet_course.plots.maps import digit, digits, feature_maps, kernels
+from lenet_course.plots.positions import kernel_positions
+
+__all__ = [
+    "architecture",
+    "bars",
+    "confusion_matrix",
+    "curves",
+    "describe",
+    "description_of",
+    "digit",
+    "digits",
+    "feature_maps",
+    "kernel_positions",
+    "kernels",
+    "parameter_share",
+    "score_history",
+    "show",
+    "use_course_style",
+]
