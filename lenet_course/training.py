@@ -7,14 +7,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from lenet_course.data import Digits, shuffled_batches
+from lenet_course.progress import progress
 
 # --- Devices --------------------------------------------------------------------------------------------------------
 
@@ -140,27 +140,27 @@ def fit(
     scheduler = _make_schedule(schedule, optimizer, learning_rate, epochs * steps_an_epoch)
     history = History()
 
-    with _finish_step_in_hand() as stop:
+    steps = epochs * steps_an_epoch
+    with _finish_step_in_hand() as stop, closing(progress("Training", steps, shown=report)) as display:
         for epoch in range(1, epochs + 1):
             model.train()
             start, loss_sum = time.perf_counter(), 0.0
-            with _progress_bar(f"Epoch {epoch} of {epochs}", steps_an_epoch, report) as progress:
-                for batch in shuffled_batches(len(train), batch_size, generator):
-                    batch = batch.to(device)
-                    loss = model.loss(model(_inputs(model, images[batch])), labels[batch])
-                    optimizer.zero_grad()
-                    loss.backward()
-                    loss_sum += len(batch) * _finite(loss.item(), history, learning_rate)
-                    optimizer.step()
-                    scheduler.step()
-                    history.steps += 1
-                    progress.update()
-                    if after_step:
-                        after_step(history.steps)
-                    if stop.is_set():
-                        history.stopped = f"interrupted after step {history.steps:,} of {epochs * steps_an_epoch:,}"
-                        print(f"Training {history.stopped}. The model keeps the weights of that step.")
-                        return history
+            for batch in shuffled_batches(len(train), batch_size, generator):
+                batch = batch.to(device)
+                loss = model.loss(model(_inputs(model, images[batch])), labels[batch])
+                optimizer.zero_grad()
+                loss.backward()
+                loss_sum += len(batch) * _finite(loss.item(), history, learning_rate)
+                optimizer.step()
+                scheduler.step()
+                history.steps += 1
+                display.advance()
+                if after_step:
+                    after_step(history.steps)
+                if stop.is_set():
+                    history.stopped = f"interrupted after step {history.steps:,} of {steps:,}"
+                    print(f"Training {history.stopped}. The model keeps the weights of that step.")
+                    return history
             history.seconds.append(time.perf_counter() - start)
             history.training_loss.append(loss_sum / len(train))
             if validation is not None:
@@ -222,10 +222,6 @@ def _finish_step_in_hand() -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _progress_bar(title: str, steps: int, shown: bool) -> tqdm:
-    return tqdm(desc=title, total=steps, leave=False, disable=not shown, unit="step")
 
 
 def _epoch_line(epoch: int, epochs: int, history: History) -> str:

@@ -15,18 +15,19 @@ from lenet_course.plots.describing import describe, new_axes, to_array
 SIGNED, INK = "RdBu_r", "gray_r"
 
 
-def digit(image: Any, *, title: str | None = None, ax: Axes | None = None) -> Axes:
+def digit(image: Any, *, title: str | None = None, ticks: bool = True, ax: Axes | None = None) -> Axes:
     """Draw one image, dark ink on light paper.
 
-    image: (height, width), 0 = paper, 255 = ink. Raises ValueError for another shape.
+    image: (height, width), 0 = paper, 255 = ink. ticks: number the first and the last pixel on both sides.
+    Raises ValueError for another shape.
     """
     pixels = _expect(to_array(image), 2, "one image: (height, width)")
     height, width = pixels.shape
     ax = new_axes(ax, figsize=(3, 3))
     ax.imshow(pixels, cmap=INK, vmin=0, vmax=255, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
     ax.spines[:].set_visible(True)
-    ax.set_xticks([0, width - 1])
-    ax.set_yticks([0, height - 1])
+    ax.set_xticks([0, width - 1] if ticks else [])
+    ax.set_yticks([0, height - 1] if ticks else [])
     if title:
         ax.set_title(title)
     return describe(ax, f"{title or 'An image'}: {height} x {width} pixels, dark ink on light paper.")
