@@ -15,6 +15,8 @@ import statistics
 from pathlib import Path
 
 import lenet_course  # before torch: it says how OpenMP threads wait
+
+# isort: split
 import torch
 
 from lenet_course.data import DATA_FOLDER, load_mnist
@@ -22,7 +24,18 @@ from lenet_course.lenet import LeNet
 from lenet_course.training import choose_device, evaluate, fit
 
 RESULTS = DATA_FOLDER / "results" / "lenet_one_epoch.csv"
-COLUMNS = ("seed", "test_error", "epochs", "batch_size", "learning_rate", "device", "machine", "torch", "course", "date")
+COLUMNS = (
+    "seed",
+    "test_error",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "device",
+    "machine",
+    "torch",
+    "course",
+    "date",
+)
 SETTINGS = {"epochs": 1, "batch_size": 64, "learning_rate": 0.1}
 
 

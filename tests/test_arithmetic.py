@@ -93,7 +93,14 @@ def test_only_ints_count_pixels(name, value):
 
 @pytest.mark.parametrize(
     ("name", "value", "smallest"),
-    [("size", 0, 1), ("kernel_size", 0, 1), ("stride", 0, 1), ("stride", -1, 1), ("padding", -1, 0), ("dilation", 0, 1)],
+    [
+        ("size", 0, 1),
+        ("kernel_size", 0, 1),
+        ("stride", 0, 1),
+        ("stride", -1, 1),
+        ("padding", -1, 0),
+        ("dilation", 0, 1),
+    ],
 )
 def test_too_small_a_setting_is_named(name, value, smallest):
     with pytest.raises(ValueError, match=f"{name} must be at least {smallest}; got {value}"):
@@ -129,7 +136,9 @@ def test_no_layer_sees_one_pixel():
 )
 def test_is_where_the_gradient_flows(layers, unit):
     size = 60
-    convolutions = nn.Sequential(*(nn.Conv1d(1, 1, k, stride=s, padding=p, dilation=d, bias=False) for k, s, p, d in layers))
+    convolutions = nn.Sequential(
+        *(nn.Conv1d(1, 1, k, stride=s, padding=p, dilation=d, bias=False) for k, s, p, d in layers)
+    )
     for convolution in convolutions:
         nn.init.ones_(convolution.weight)
     row = torch.ones(1, 1, size, requires_grad=True)

@@ -18,7 +18,12 @@ def images(few_digits):
 
 def test_parameters_as_in_caffe():
     net = LeNet()
-    assert [count_parameters(layer) for layer in (net.conv1, net.conv2, net.fc1, net.fc2)] == [520, 25_050, 400_500, 5_010]
+    assert [count_parameters(layer) for layer in (net.conv1, net.conv2, net.fc1, net.fc2)] == [
+        520,
+        25_050,
+        400_500,
+        5_010,
+    ]
     assert count_parameters(net) == 431_080
     assert count_parameters(LeNet(any_size=True)) == count_parameters(LeNet(relu_after_conv=False)) == 431_080
 
@@ -51,7 +56,9 @@ def test_gradients_are_those_of_the_definition(images):
     net = LeNet().double()
     images, labels = images.double(), torch.arange(8)
     mine = torch.autograd.grad(functional.cross_entropy(net(images), labels), list(net.parameters()))
-    plain = torch.autograd.grad(functional.cross_entropy(caffe_forward(net, images, True), labels), list(net.parameters()))
+    plain = torch.autograd.grad(
+        functional.cross_entropy(caffe_forward(net, images, True), labels), list(net.parameters())
+    )
     for one, other in zip(mine, plain, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -210,10 +217,12 @@ def test_many_networks_can_run_as_one_batch(images):
     """torch.func.vmap, on which the course's experiments with many seeds build."""
     nets = [LeNet(), LeNet()]
     parameters, buffers = torch.func.stack_module_state(nets)
-    outputs = torch.func.vmap(
-        lambda p, b, x: torch.func.functional_call(nets[0], (p, b), (x,)), in_dims=(0, 0, None)
-    )(parameters, buffers, images)
+    outputs = torch.func.vmap(lambda p, b, x: torch.func.functional_call(nets[0], (p, b), (x,)), in_dims=(0, 0, None))(
+        parameters, buffers, images
+    )
     for net, output in zip(nets, outputs, strict=True):
         torch.testing.assert_close(net(images), output)
     # and with a batch of images for each, where no number can be read
-    torch.func.vmap(lambda p, x: torch.func.functional_call(nets[0], p, (x,)))(parameters, images.expand(2, *images.shape))
+    torch.func.vmap(lambda p, x: torch.func.functional_call(nets[0], p, (x,)))(
+        parameters, images.expand(2, *images.shape)
+    )

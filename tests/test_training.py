@@ -242,7 +242,9 @@ def test_a_loss_that_is_no_number_stops_at_once(few_digits):
     with torch.no_grad():
         model.fc2.bias[3] = math.nan
     before = weights_of(model)
-    with pytest.raises(TrainingDiverged, match="became nan at step 1:.* learning_rate of 0.005 instead of 0.05") as error:
+    with pytest.raises(
+        TrainingDiverged, match="became nan at step 1:.* learning_rate of 0.005 instead of 0.05"
+    ) as error:
         fit(model, few_digits, epochs=1, learning_rate=0.05, report=False)
     assert error.value.history.stopped == "diverged at step 1"
     assert error.value.history.steps == 0
@@ -265,7 +267,7 @@ def test_a_rate_that_is_far_too_high_diverges(few_digits):
         ({"epochs": 1, "batch_size": 0}, "got 1 and 0"),
         ({"epochs": 1, "learning_rate": 0}, "learning_rate must be above 0"),
         ({"epochs": 1, "learning_rate": math.nan}, "learning_rate must be above 0, and finite; got nan"),
-        ({"epochs": 1, "schedule": "cosine"}, "\"one-cycle\" or \"constant\"; got 'cosine'"),
+        ({"epochs": 1, "schedule": "cosine"}, '"one-cycle" or "constant"; got \'cosine\''),
         ({"epochs": 1, "device": "abacus"}, "'abacus' is not a device"),
     ],
 )

@@ -10,6 +10,8 @@ import hashlib
 from pathlib import Path
 
 import lenet_course  # noqa: F401 - before torch: it says how OpenMP threads wait
+
+# isort: split
 import torch
 
 from lenet_course.data import load_mnist

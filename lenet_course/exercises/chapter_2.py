@@ -95,9 +95,13 @@ def _check_answers(model: nn.Module, images: torch.Tensor) -> Verdict:
     with torch.no_grad():
         mine, expected = model(images), reference(images)
         if torch.allclose(mine, expected, atol=1e-5):
-            return right("With the same weights it gives the course's scores on every image. 431,080 parameters, all yours.")
+            return right(
+                "With the same weights it gives the course's scores on every image. 431,080 parameters, all yours."
+            )
         if torch.allclose(mine, caffe(images), atol=1e-5):
-            return wrong("That is Caffe's own network: its only ReLU comes after the 500 units. Add one after each convolution.")
+            return wrong(
+                "That is Caffe's own network: its only ReLU comes after the 500 units. Add one after each convolution."
+            )
     difference = (mine - expected).abs().max().item()
     return wrong(
         f"Shapes and parameters are right, but with the same weights its scores differ from LeNet's by up to {difference:.3g}. "

@@ -45,7 +45,9 @@ def architecture(table: Any, *, fronts: Mapping[str, Any] | None = None, ax: Axe
         ax.text(middle, -1.62, row.name, ha="center", va="top", fontsize=11)
         ax.text(middle, -1.92, parameters, ha="center", va="top", fontsize=10, color="0.3")
         if number < len(rows) - 1:
-            ax.annotate("", (right + 0.68, 0), (right + 0.14, 0), arrowprops={"arrowstyle": "-|>", "color": "0.3", "lw": 1.4})
+            ax.annotate(
+                "", (right + 0.68, 0), (right + 0.14, 0), arrowprops={"arrowstyle": "-|>", "color": "0.3", "lw": 1.4}
+            )
         x = right + 0.82
     ax.set(xlim=(-0.3, x - 0.4), ylim=(-2.25, 1.8), aspect="equal")
     ax.set_axis_off()
@@ -57,9 +59,7 @@ def _is_stack(row: Any) -> bool:
     return len(row.output_shape) == 3 and row.output_shape[1:] != (1, 1)
 
 
-def _stack(
-    ax: Axes, x: float, shape: tuple[int, ...], colour: str, front: Any, is_input: bool
-) -> tuple[float, float]:
+def _stack(ax: Axes, x: float, shape: tuple[int, ...], colour: str, front: Any, is_input: bool) -> tuple[float, float]:
     """Draw maps as sheets behind each other, the first with `front` on it; return the right end and the top."""
     count, height, width = shape
     tall, wide = (2.3 * (side / 32) ** 0.6 for side in (height, width))
@@ -98,7 +98,9 @@ def parameter_share(table: Any, *, ax: Axes | None = None) -> Axes:
     if not rows:
         raise ValueError("There is nothing to draw: no layer of the table has parameters.")
     ax = new_axes(ax, figsize=(7, 0.5 * len(rows) + 1))
-    drawn = ax.barh([row.name for row in rows], [row.parameters for row in rows], color="C0", edgecolor="black", linewidth=0.6)
+    drawn = ax.barh(
+        [row.name for row in rows], [row.parameters for row in rows], color="C0", edgecolor="black", linewidth=0.6
+    )
     words = [f"{row.parameters:,} ({row.parameters / table.parameters:.1%})" for row in rows]
     ax.bar_label(drawn, words, padding=4)
     ax.invert_yaxis()

@@ -37,7 +37,9 @@ def curves(
         values = to_array(values)
         places = np.arange(1, len(values) + 1) if x is None else np.asarray(x)
         if values.ndim != 1 or len(values) == 0 or len(places) != len(values):
-            raise ValueError(f"Series {name!r} has shape {values.shape}; expected ({len(places)},), one value for each x.")
+            raise ValueError(
+                f"Series {name!r} has shape {values.shape}; expected ({len(places)},), one value for each x."
+            )
         marker = MARKERS[number % len(MARKERS)] if len(values) <= 30 else None
         ax.plot(places, values, label=name, linestyle=DASHES[number % len(DASHES)], marker=marker)
     if len(series) > 1:
@@ -68,7 +70,9 @@ def bars(
     heights = to_array(values)
     names = [str(label) for label in (range(len(heights)) if labels is None else labels)]
     if heights.ndim != 1 or len(names) != len(heights):
-        raise ValueError(f"bars takes one row of values and as many labels; got {heights.shape} and {len(names)} labels.")
+        raise ValueError(
+            f"bars takes one row of values and as many labels; got {heights.shape} and {len(names)} labels."
+        )
     ax = new_axes(ax, figsize=(6, 3))
     drawn = ax.bar(names, heights, color="C0", edgecolor="black", linewidth=0.6)
     if highlight is not None:
@@ -97,7 +101,9 @@ def confusion_matrix(confusion: Any, *, ax: Axes | None = None) -> Axes:
             if counts[row, column]:
                 colour = "white" if errors[row, column] > 0.7 * most else "black"
                 weight = "bold" if row == column else "normal"
-                ax.text(column, row, int(counts[row, column]), ha="center", va="center", color=colour, weight=weight, size=9)
+                ax.text(
+                    column, row, int(counts[row, column]), ha="center", va="center", color=colour, weight=weight, size=9
+                )
     ax.set(xlabel="Answer", ylabel="Right digit", xticks=range(size), yticks=range(size))
     ax.spines[:].set_visible(True)
     ax.figure.colorbar(picture, ax=ax, label="Errors (digits)", shrink=0.8)
@@ -120,7 +126,9 @@ def score_history(
     values = to_array(scores)
     places = np.arange(1, len(values) + 1) if x is None else np.asarray(x)
     if values.ndim != 2 or values.shape[1] != 10 or len(places) != len(values):
-        raise ValueError(f"score_history takes scores (T, 10) and T places; got {values.shape} and {len(places)} places.")
+        raise ValueError(
+            f"score_history takes scores (T, 10) and T places; got {values.shape} and {len(places)} places."
+        )
     ax = new_axes(ax, figsize=(7, 4))
     heights = _apart(values[-1], 0.05 * (values.max() - values.min()))
     for number in range(10):
@@ -133,7 +141,9 @@ def score_history(
             linewidth=3 if right else 1.1,
         )
         end = places[-1] + 0.012 * (places[-1] - places[0])
-        ax.text(end, heights[number], str(number), color=line.get_color(), va="center", weight="bold" if right else None)
+        ax.text(
+            end, heights[number], str(number), color=line.get_color(), va="center", weight="bold" if right else None
+        )
     ax.set(xlabel=x_label, ylabel=y_label)
     return describe(ax, f"Ten lines: the score of each digit against {x_label.lower()} for an image of a {label}.")
 

@@ -135,7 +135,14 @@ def _signed_mosaic(values: np.ndarray, columns: int | None, quantity: str, ax: A
 
 
 def _mosaic(
-    values: np.ndarray, columns: int | None, ax: Axes | None, labels: Any, colours: str, low: float, high: float, quantity: str
+    values: np.ndarray,
+    columns: int | None,
+    ax: Axes | None,
+    labels: Any,
+    colours: str,
+    low: float,
+    high: float,
+    quantity: str,
 ) -> Axes:
     count, height, width = values.shape
     columns = columns or (count if count <= 4 else 10 if count % 10 == 0 else math.ceil(math.sqrt(count * 1.6)))

@@ -22,7 +22,9 @@ def kernel_positions(
     (height, width), _, _, (pad_down, pad_across), _ = settings
     down, across = (_starts(*[pair[side] for pair in settings]) for side in (0, 1))
     taps_down, taps_across = ([d * tap for tap in range(k)] for k, d in zip(settings[1], settings[4], strict=True))
-    read = [{start + tap for start in starts for tap in taps} for starts, taps in ((down, taps_down), (across, taps_across))]
+    read = [
+        {start + tap for start in starts for tap in taps} for starts, taps in ((down, taps_down), (across, taps_across))
+    ]
 
     ax = new_axes(ax, figsize=(8, 3.8))
     for y in range(-pad_down, height + pad_down):
@@ -37,7 +39,9 @@ def kernel_positions(
     for place, colour, hatch in ((0, "C0", "///"), (-1, "C4", "\\\\\\")):
         for y in taps_down:
             for x in taps_across:
-                _cell(ax, across[place] + x, down[place] + y, facecolor=colour, alpha=0.35, hatch=hatch, edgecolor=colour)
+                _cell(
+                    ax, across[place] + x, down[place] + y, facecolor=colour, alpha=0.35, hatch=hatch, edgecolor=colour
+                )
     right = width + pad_across + 1.5
     top = (height - len(down)) / 2
     ax.annotate("", (right + 0.6, (height - 1) / 2), (right - 1.2, (height - 1) / 2), arrowprops={"arrowstyle": "->"})
@@ -75,5 +79,7 @@ def _starts(size: int, kernel_size: int, stride: int, padding: int, dilation: in
     covered = dilation * (kernel_size - 1) + 1
     starts = list(range(-padding, size + padding - covered + 1, stride))
     if not starts:
-        raise ValueError(f"The kernel covers {covered} pixels, the padded input has {size + 2 * padding}: no place to stand.")
+        raise ValueError(
+            f"The kernel covers {covered} pixels, the padded input has {size + 2 * padding}: no place to stand."
+        )
     return starts

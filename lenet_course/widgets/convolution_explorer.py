@@ -111,7 +111,9 @@ def _input_grid(setting: Setting, row: int, column: int, cell: int) -> str:
     for y in range(setting.places):
         for x in range(setting.places):
             centre = (x * setting.stride + 0.5) * cell, (y * setting.stride + 0.5) * cell + 25
-            parts.append(f'<circle class="start" cx="{centre[0]:g}" cy="{centre[1]:g}" r="{cell / 9:.1f}" fill="{_INK}"/>')
+            parts.append(
+                f'<circle class="start" cx="{centre[0]:g}" cy="{centre[1]:g}" r="{cell / 9:.1f}" fill="{_INK}"/>'
+            )
     return "".join(parts)
 
 
@@ -121,7 +123,12 @@ def _output_grid(setting: Setting, row: int, column: int, cell: int) -> str:
     middle = cell * max(setting.padded, setting.covered) / 2 + 25
     arrow = f'<path d="M {left - 48} {middle:g} h 26 m -7 -5 l 7 5 l -7 5" fill="none" stroke="{_INK}"/>'
     top = middle - cell * places / 2
-    parts = [arrow, _text(left, middle if not places else round(top) - 10, f"output {places} x {places}" if places else "no output")]
+    parts = [
+        arrow,
+        _text(
+            left, middle if not places else round(top) - 10, f"output {places} x {places}" if places else "no output"
+        ),
+    ]
     for y in range(places):
         for x in range(places):
             here = (y, x) == (row, column)
@@ -131,7 +138,18 @@ def _output_grid(setting: Setting, row: int, column: int, cell: int) -> str:
 
 
 def _square(
-    x: int, y: int, cell: int, kind: str, *, fill: str, stroke: str, left=0.0, top=25.0, dashed=False, opacity=1.0, width=1
+    x: int,
+    y: int,
+    cell: int,
+    kind: str,
+    *,
+    fill: str,
+    stroke: str,
+    left=0.0,
+    top=25.0,
+    dashed=False,
+    opacity=1.0,
+    width=1,
 ) -> str:
     dashes = ' stroke-dasharray="2 2"' if dashed else ""
     return (

@@ -1,0 +1,314 @@
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from nbclient import NotebookClient
+
+from lenet_course import plots
+from lenet_course.arithmetic import layer_table
+from lenet_course.lenet import LeNet
+
+MAPS = torch.linspace(-1, 2, 6 * 4 * 5).reshape(6, 4, 5)
+IMAGES = torch.arange(4 * 28 * 28).reshape(4, 28, 28) % 256
+
+
+@pytest.fixture(scope="module")
+def table():
+    return layer_table(LeNet(), (1, 28, 28))
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+DRAWINGS = {
+    "digit": lambda ax, table: plots.digit(IMAGES[0], ax=ax),
+    "digits": lambda ax, table: plots.digits(IMAGES, labels=[1, 2, 3, 4], ax=ax),
+    "kernels": lambda ax, table: plots.kernels(MAPS, ax=ax),
+    "kernels of many maps": lambda ax, table: plots.kernels(torch.rand(3, 2, 5, 5), ax=ax),
+    "feature_maps": lambda ax, table: plots.feature_maps(MAPS, ax=ax),
+    "curves": lambda ax, table: plots.curves({"a": [1, 2], "b": [2, 1]}, x_label="Epoch", y_label="Loss", ax=ax),
+    "bars": lambda ax, table: plots.bars(torch.rand(10), x_label="Digit", y_label="Score", ax=ax),
+    "confusion_matrix": lambda ax, table: plots.confusion_matrix(torch.eye(10, dtype=torch.int64), ax=ax),
+    "score_history": lambda ax, table: plots.score_history(torch.rand(5, 10), label=3, ax=ax),
+    "kernel_positions": lambda ax, table: plots.kernel_positions(7, 3, ax=ax),
+    "architecture": lambda ax, table: plots.architecture(table, ax=ax),
+    "parameter_share": lambda ax, table: plots.parameter_share(table, ax=ax),
+}
+
+
+# --- what all have in common ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_draws_on_the_axes_that_it_is_given(name, table):
+    _, ax = plt.subplots()
+    assert DRAWINGS[name](ax, table) is ax
+    assert len(plt.get_fignums()) == 1
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_makes_axes_when_there_are_none_and_describes_them(name, table):
+    ax = DRAWINGS[name](None, table)
+    assert isinstance(ax, Axes)
+    description = plots.description_of(ax.figure)
+    assert len(description) > 20 and description.endswith(".")
+    assert plots.description_of(DRAWINGS[name](None, table).figure) == description or "rand" in name
+    ax.figure.canvas.draw()  # a picture that cannot be drawn raises here
+
+
+def test_every_public_function_is_tried_here():
+    drawing = set(plots.__all__) - {"describe", "description_of", "show", "use_course_style"}
+    assert drawing == {name.split()[0] for name in DRAWINGS}
+
+
+def test_descriptions_hold_no_measured_numbers():
+    """nbval compares them strictly, and measured numbers differ between processors."""
+    one = plots.curves({"loss": [1.234, 0.5]}, x_label="Epoch", y_label="Loss")
+    other = plots.curves({"loss": [1.235, 0.4]}, x_label="Epoch", y_label="Loss")
+    assert plots.description_of(one.figure) == plots.description_of(other.figure)
+    one, other = (plots.bars(torch.rand(10), x_label="Digit", y_label="Score") for _ in range(2))
+    assert plots.description_of(one.figure) == plots.description_of(other.figure)
+
+
+def test_the_style_is_asked_for_and_not_forced():
+    plt.rcdefaults()
+    plots.digit(IMAGES[0])
+    assert plt.rcParams["axes.spines.top"]
+    plots.use_course_style()
+    assert not plt.rcParams["axes.spines.top"]
+
+
+# --- describing and showing -----------------------------------------------------------------------------------------
+
+
+def test_a_description_can_be_replaced_and_those_of_all_axes_are_joined_once():
+    figure, axes = plt.subplots(1, 3)
+    plots.describe(plots.digit(IMAGES[0], ax=axes[0]), "A seven.")
+    plots.describe(axes[1], "An eight.")
+    plots.describe(axes[2], "A seven.")
+    assert plots.description_of(figure) == "A seven. An eight."
+
+
+@pytest.mark.parametrize("text", ["", "  ", None, 3])
+def test_a_description_is_words(text):
+    with pytest.raises(ValueError, match="A description is a sentence or two"):
+        plots.describe(plt.subplots()[1], text)
+
+
+def test_a_figure_without_a_description_is_not_shown():
+    figure, _ = plt.subplots()
+    assert plots.description_of(figure) == ""
+    with pytest.raises(ValueError, match=r"Add one: plots.describe"):
+        plots.show(figure)
+
+
+def test_show_takes_a_figure_or_axes_and_closes_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plt, "show", lambda: shown.append(len(plt.get_fignums())))
+    _, axes = plt.subplots(1, 2)
+    plots.describe(axes[0], "Two pictures.")
+    plots.show(axes)
+    _, ax = plt.subplots()
+    plots.show(plots.describe(ax, "One."))
+    assert shown == [1, 1] and not plt.get_fignums()
+    with pytest.raises(ValueError, match="a figure or its axes; got str"):
+        plots.show("figure")
+
+
+def test_in_a_notebook_picture_and_description_come_out_once():
+    source = """
+import matplotlib.pyplot as plt
+from lenet_course import plots
+ax = plots.describe(plt.subplots()[1], 'Less < more & "quotes".')
+plots.show(ax)
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    picture, words = notebook.cells[0].outputs
+    assert picture.metadata["image/png"]["alt"] == 'Less < more & "quotes".'
+    assert picture.data["image/png"]
+    assert words.data["text/html"].startswith("<details>") and "Less &lt; more &amp;" in words.data["text/html"]
+
+
+# --- digits, kernels, maps ------------------------------------------------------------------------------------------
+
+
+def test_a_digit_is_dark_ink_on_light_paper():
+    ax = plots.digit(IMAGES[0], title="A title")
+    (picture,) = ax.images
+    assert np.array_equal(picture.get_array(), IMAGES[0])
+    assert picture.get_clim() == (0, 255) and picture.get_cmap().name == "gray_r"
+    assert ax.get_title() == "A title"
+    assert list(ax.get_xticks()) == [0, 27]
+    assert list(plots.digit(IMAGES[0], ticks=False).get_xticks()) == []
+
+
+def test_digits_show_every_image_and_mark_errors_in_words():
+    ax = plots.digits(IMAGES[:, None], labels=torch.tensor([1, 2, 3, 4]), predictions=[1, 7, 3, 4], columns=3)
+    assert texts(ax) == ["1", "2 > 7", "3", "4"]
+    assert len(ax.patches) == 1
+    assert ax.images[0].get_array().sum() == IMAGES.sum()
+    assert "in 2 rows, labelled 1, 2, 3, 4" in plots.description_of(ax.figure)
+
+
+@pytest.mark.parametrize("draw", [plots.kernels, plots.feature_maps])
+def test_signed_values_have_one_scale_centred_on_zero(draw):
+    ax = draw(MAPS)
+    (picture,) = ax.images
+    assert picture.get_clim() == (-2, 2)
+    shown = picture.get_array()
+    assert np.isclose(np.nansum(shown), MAPS.sum())
+    assert len(ax.patches) == 6
+
+
+def test_unsigned_maps_begin_at_zero_and_say_what_they_are():
+    ax = plots.feature_maps(MAPS.abs(), signed=False, quantity="Times read")
+    assert ax.images[0].get_clim() == (0, 2)
+    assert ax.figure.axes[1].get_ylabel() == "Times read"
+    assert plots.feature_maps(MAPS * 0).images[0].get_clim()[1] > 0
+
+
+def test_maps_are_numbered():
+    assert texts(plots.feature_maps(MAPS)) == ["0", "1", "2", "3", "4", "5"]
+    assert texts(plots.feature_maps(MAPS, numbered=False)) == []
+    assert texts(plots.feature_maps(MAPS[:1])) == []
+
+
+def test_kernels_of_many_input_maps_have_a_row_for_each_output_map():
+    ax = plots.kernels(torch.rand(3, 2, 5, 5))
+    assert len(ax.patches) == 6
+    assert "3 x 2 kernels" in plots.description_of(ax.figure)
+
+
+# --- curves and numbers ---------------------------------------------------------------------------------------------
+
+
+def test_curves_differ_without_colour():
+    ax = plots.curves({"a": [3, 2, 1], "b": [1, 2, 3]}, x_label="Epoch", y_label="Loss")
+    one, other = ax.lines
+    assert one.get_linestyle() != other.get_linestyle() and one.get_marker() != other.get_marker()
+    assert list(one.get_xdata()) == [1, 2, 3]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Epoch", "Loss")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    assert ax.get_ylim()[0] == 0
+    assert plots.curves({"a": [1, 10]}, x_label="Step", y_label="Loss", log_y=True).get_yscale() == "log"
+
+
+def test_bars_mark_one_not_only_by_colour():
+    ax = plots.bars([1, -2, 3], labels="abc", highlight=1, x_label="Letter", y_label="Score")
+    assert [bar.get_height() for bar in ax.patches] == [1, -2, 3]
+    assert [bool(bar.get_hatch()) for bar in ax.patches] == [False, True, False]
+
+
+def test_a_confusion_matrix_shades_only_errors():
+    counts = torch.diag(torch.full((10,), 980))
+    counts[4, 9] = 7
+    ax = plots.confusion_matrix(counts)
+    shaded = ax.images[0].get_array()
+    assert shaded[4, 9] == 7 and shaded.sum() == 7
+    assert sorted(texts(ax)) == sorted(["980"] * 10 + ["7"])
+
+
+def test_score_history_labels_ten_lines_without_overlap():
+    scores = torch.zeros(4, 10)
+    scores[:, 3] = torch.tensor([0.0, 1, 2, 3])
+    ax = plots.score_history(scores, label=3, x=[1, 21, 41, 61])
+    assert len(ax.lines) == 10
+    assert max(ax.lines, key=lambda line: line.get_linewidth()).get_ydata()[-1] == 3
+    heights = sorted(text.get_position()[1] for text in ax.texts)
+    assert min(np.diff(heights)) > 0.1
+
+
+# --- positions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "starts", "crosses", "output"),
+    [
+        ({"size": 7, "kernel_size": 3}, 25, 0, "5 x 5 output"),
+        ({"size": 8, "kernel_size": 3, "stride": 2}, 9, 15, "3 x 3 output"),
+        ({"size": 7, "kernel_size": 3, "stride": 2, "padding": 1}, 16, 0, "4 x 4 output"),
+        ({"size": (6, 9), "kernel_size": (3, 2), "stride": 2, "dilation": 2}, 4, 54 - 3 * 5, "1 x 4 output"),
+    ],
+)
+def test_positions_are_counted(settings, starts, crosses, output):
+    size, kernel_size = settings.pop("size"), settings.pop("kernel_size")
+    ax = plots.kernel_positions(size, kernel_size, **settings)
+    markers = [line.get_marker() for line in ax.lines]
+    assert (markers.count("."), markers.count("x")) == (starts, crosses)
+    assert output in texts(ax)
+
+
+def test_a_kernel_without_a_place_is_refused():
+    with pytest.raises(ValueError, match="covers 5 pixels, the padded input has 3: no place"):
+        plots.kernel_positions(3, 5)
+
+
+# --- the network ----------------------------------------------------------------------------------------------------
+
+
+def test_the_architecture_names_every_layer_and_size(table):
+    ax = plots.architecture(table)
+    for row in table.rows:
+        assert row.name in texts(ax) and row.maps in texts(ax)
+    assert "400,500" in texts(ax)
+    assert "conv1 20@24x24, pool1 20@12x12" in plots.description_of(ax.figure)
+
+
+def test_the_architecture_shows_maps_on_its_fronts(table):
+    ax = plots.architecture(table, fronts={"input": IMAGES[0], "conv1": torch.rand(24, 24)})
+    assert len(ax.images) == 2
+    with pytest.raises(ValueError, match="can be drawn for input, conv1, pool1, conv2, pool2; got fc1"):
+        plots.architecture(table, fronts={"fc1": torch.rand(2, 2)})
+
+
+def test_parameter_share_has_a_bar_for_each_layer_with_parameters(table):
+    ax = plots.parameter_share(table)
+    assert [bar.get_width() for bar in ax.patches] == [520, 25_050, 400_500, 5_010]
+    assert "400,500 (92.9%)" in texts(ax)
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("draw", "complaint"),
+    [
+        (lambda: plots.digit(IMAGES), r"one image: \(height, width\); got shape \(4, 28, 28\)"),
+        (lambda: plots.digits(IMAGES[0]), r"got shape \(28, 28\)"),
+        (lambda: plots.digits(IMAGES, labels=[1, 2]), "4 images and 2 labels"),
+        (lambda: plots.digits(IMAGES, labels=[1, 2, 3, 4], predictions=[1]), "4 images and 1 predictions"),
+        (lambda: plots.digits(IMAGES[:0]), "got shape"),
+        (lambda: plots.kernels(torch.rand(5, 5)), r"got shape \(5, 5\)"),
+        (lambda: plots.feature_maps(torch.rand(1, 6, 4, 4)), r"\(C, height, width\); got shape \(1, 6, 4, 4\)"),
+        (lambda: plots.curves({}, x_label="x", y_label="y"), "nothing to draw"),
+        (lambda: plots.curves({"a": []}, x_label="x", y_label="y"), "Series 'a' has shape"),
+        (lambda: plots.curves({"a": [1]}, x=[1, 2], x_label="x", y_label="y"), r"expected \(2,\)"),
+        (lambda: plots.bars([1, 2], labels="a", x_label="x", y_label="y"), "1 labels"),
+        (lambda: plots.confusion_matrix(torch.zeros(10)), "a square of counts"),
+        (lambda: plots.confusion_matrix(torch.zeros(10, 9)), r"got shape \(10, 9\)"),
+        (lambda: plots.score_history(torch.zeros(3, 9), label=1), r"\(T, 10\)"),
+        (lambda: plots.score_history(torch.zeros(3, 10), label=1, x=[1]), "1 places"),
+        (lambda: plots.architecture(layer_table_without_rows()), "no rows"),
+        (lambda: plots.parameter_share(layer_table_without_rows()), "no layer of the table has parameters"),
+    ],
+)
+def test_bad_input_is_answered_in_words(draw, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        draw()
+
+
+def layer_table_without_rows():
+    from lenet_course.arithmetic import LayerTable
+
+    return LayerTable(())
