@@ -73,7 +73,8 @@ class _NotebookProgress:
     def _show(self) -> None:
         self._last_shown = time.monotonic()
         seconds = self._last_shown - self._start
-        left = f", about {seconds / self._done * (self._steps - self._done):.0f} s left" if self._done else ""
+        started_and_not_done = 0 < self._done < self._steps
+        left = f", about {seconds / self._done * (self._steps - self._done):.0f} s left" if started_and_not_done else ""
         text = f"{html.escape(self._title)}: step {self._done:,} of {self._steps:,}, {seconds:.0f} s{left}"
         self._view.value = f'<progress value="{self._done}" max="{self._steps}" aria-label="{text}"></progress> {text}'
 

@@ -1,10 +1,12 @@
 import math
 import os
+import re
 import signal
 import threading
 
 import pytest
 import torch
+from jupyter_client.manager import start_new_kernel
 from torch import nn
 
 from lenet_course import training
@@ -227,6 +229,31 @@ def test_a_second_ctrl_c_stops_at_once_and_the_handler_comes_back(few_digits):
     with pytest.raises(KeyboardInterrupt):
         fit(seeded(), few_digits, epochs=1, after_step=interrupt_twice, report=False)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_stop_button_of_a_notebook_stops_it():
+    """The real thing: a kernel, and the interrupt that JupyterLab sends it."""
+    kernel, client = start_new_kernel(kernel_name="python3")
+    try:
+        client.execute(
+            "import torch\n"
+            "from lenet_course.data import load_mnist\n"
+            "from lenet_course.lenet import LeNet\n"
+            "from lenet_course.training import fit\n"
+            "history = fit(LeNet(), load_mnist()[:640], epochs=10_000)\n"
+            "print('stopped:', history.stopped, len(history.training_loss) > 0)"
+        )
+        printed, interrupted = "", False
+        while "stopped:" not in printed:
+            message = client.get_iopub_msg(timeout=60)
+            assert message["msg_type"] != "error", message["content"]
+            printed += message["content"].get("text", "")
+            if not interrupted and "Epoch 2 of" in printed:
+                kernel.interrupt_kernel()
+                interrupted = True
+        assert re.search(r"stopped: interrupted after step \d+ of 100,000 True", printed)
+    finally:
+        kernel.shutdown_kernel(now=True)
 
 
 def test_works_off_the_main_thread(few_digits):
