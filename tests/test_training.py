@@ -253,6 +253,7 @@ def test_the_stop_button_of_a_notebook_stops_it():
                 interrupted = True
         assert re.search(r"stopped: interrupted after step \d+ of 100,000 True", printed)
     finally:
+        client.stop_channels()
         kernel.shutdown_kernel(now=True)
 
 
