@@ -188,7 +188,7 @@ def test_only_the_standard_library_is_imported():
 
 
 def test_started_programs_have_passive_openmp_threads_unless_the_user_chose():
-    assert start.child_environment({"A": "1"}) == {"A": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    assert start.child_environment({"A": "1"}) == {"A": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
     assert start.child_environment({"OMP_WAIT_POLICY": "ACTIVE"})["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
