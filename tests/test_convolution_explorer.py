@@ -65,7 +65,7 @@ def test_is_well_formed_labelled_and_narrow_enough(size, kernel_size, stride, pa
     html = picture(size, kernel_size, stride=stride, padding=padding, dilation=dilation, position=position)
     svg = ElementTree.fromstring(re.search("<svg.*</svg>", html)[0])
     assert svg.get("role") == "img" and f"{size} x {size}" in svg.get("aria-label")
-    assert int(svg.get("width")) <= 860
+    assert int(svg.get("width")) <= 860 and int(svg.get("height")) <= 520
     assert html == picture(size, kernel_size, stride=stride, padding=padding, dilation=dilation, position=position)
 
 

@@ -78,9 +78,9 @@ def picture(
     row, column = divmod(min(max(position, 0), places * places - 1), places) if places else (0, 0)
     words = _explanation(setting)
     label = html.escape(f"{_what_it_shows(setting, row, column)} {words}", quote=True)
-    # A cell is at most 26 pixels wide, and all of it fits beside a notebook's prompt.
+    # A cell is at most 26 pixels wide, and all of it fits beside a notebook's prompt and on a laptop's screen.
     cells = max(setting.padded, setting.covered) + max(places, 1)
-    cell = min(26, 640 // cells)
+    cell = min(26, 640 // cells, 480 // max(setting.padded, setting.covered))
     across = cell * cells + 120
     down = cell * max(setting.padded, setting.covered, places) + 30
     drawing = _input_grid(setting, row, column, cell) + _output_grid(setting, row, column, cell)
