@@ -213,7 +213,7 @@ def _finite(loss: float, history: History, learning_rate: float) -> float:
     history.stopped = f"diverged at step {history.steps + 1:,}"
     raise TrainingDiverged(
         f"The loss became {loss} at step {history.steps + 1:,}: the steps were too large, and the weights ran away. "
-        f"Build the model anew (these weights are spoiled) and try a learning_rate of {learning_rate / 10:g} "
+        f"Build the model anew (these weights are spoiled) and try a learning_rate of {min(learning_rate / 10, 0.1):g} "
         f"instead of {learning_rate:g}. If that does not help, look for pixels that were not scaled.",
         history,
     )
