@@ -98,6 +98,8 @@ def test_same_padding():
     verdict = chapter_1.same_padding(lambda kernel_size, dilation=1: kernel_size // 2)
     assert verdict.outcome == WRONG and "gave 1. Expected: 2" in verdict.message  # forgot the dilation
     assert chapter_1.same_padding(lambda k, dilation=1: dilation * (k // 2)).outcome == RIGHT
+    verdict = chapter_1.same_padding(lambda k, dilation=1: dilation * (k - 1) / 2)
+    assert verdict.outcome == WRONG and "gave 1.0. Expected: 1, a whole number: divide with //" in verdict.message
 
 
 def test_never_read():
@@ -113,7 +115,9 @@ def test_never_read():
         ([32, 35], RIGHT, ""),
         ((32, 32), WRONG, "33 gives 5 as well"),
         ((32, 33), WRONG, "layer by layer"),
-        ((35, 32), WRONG, "Go backwards"),
+        ((35, 32), WRONG, "smallest comes first"),
+        ((28, 31), WRONG, "One step further back"),
+        ((30, 40), WRONG, "Go backwards"),
         (32, WRONG, "Go backwards"),
         ((..., ...), NOT_ATTEMPTED, ""),
     ],
@@ -175,6 +179,12 @@ def test_my_lenet_accepts_the_right_network_and_leaves_it_alone():
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), before, strict=True))
 
 
+def forward_with_view(self, images):
+    x = max_pool2d(relu(self.conv1(images)), 2)
+    x = max_pool2d(relu(self.conv2(x)), 2)
+    return self.fc2(relu(self.fc1(x.reshape(-1, 800))))
+
+
 class Empty(nn.Module):
     def forward(self, images): ...
 
@@ -194,6 +204,7 @@ class Empty(nn.Module):
         (broken(lambda self, x: Mine.forward(self, x).log_softmax(1)), WRONG, "softmax belongs to the loss"),
         (broken(lambda self, x: Mine.forward(self, x.flip(3))), WRONG, "its scores differ from LeNet's by up to"),
         (LeNet(relu_after_conv=False), WRONG, "its only ReLU comes after the 500 units"),
+        (broken(forward_with_view), WRONG, "it mixes digits"),
     ],
 )  # fmt: skip
 def test_my_lenet_says_what_is_wrong(model, outcome, told):
@@ -231,6 +242,7 @@ def judge(labels, answers):
         (lambda labels, answers: (judge(labels, answers)[0], torch.zeros(8, 8)), WRONG, "shape (8, 8)"),
         (lambda labels, answers: (judge(labels, answers)[0], torch.zeros(10, 10)), WRONG, "is 0, expected 1"),
         (lambda labels, answers: 1 / 0, WRONG, "raised ZeroDivisionError"),
+        (lambda labels, answers: judge(labels, answers)[::-1], WRONG, "Are the two swapped?"),
         (lambda labels, answers: None, NOT_ATTEMPTED, "body of judge"),
         (..., NOT_ATTEMPTED, "judge"),
     ],
@@ -240,12 +252,24 @@ def test_judge(function, outcome, told):
     assert verdict.outcome == outcome and told in verdict.message
 
 
-def loop(clear=True, rate=0.05, extra=0):
+def never_clear(model, images, labels, steps):
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    for _ in range(steps):
+        cross_entropy(model(images), labels).backward()
+        optimizer.step()
+    return 0.0
+
+
+def clear_once(model, images, labels, steps):
+    torch.optim.SGD(model.parameters(), lr=0.05).zero_grad()
+    return never_clear(model, images, labels, steps)
+
+
+def loop(rate=0.05, extra=0):
     def train(model, images, labels, steps):
         optimizer = torch.optim.SGD(model.parameters(), lr=rate)
         for _ in range(steps + extra):
-            if clear:
-                optimizer.zero_grad()
+            optimizer.zero_grad()
             cross_entropy(model(images), labels).backward()
             optimizer.step()
         return 0.0
@@ -257,7 +281,8 @@ def loop(clear=True, rate=0.05, extra=0):
     ("function", "outcome", "told"),
     [
         (loop(), RIGHT, "plain gradient descent"),
-        (loop(clear=False), NOT_ATTEMPTED, "still as it was"),
+        (never_clear, NOT_ATTEMPTED, "still as it was"),
+        (clear_once, WRONG, "Is zero_grad called at every step?"),
         (loop(rate=0.01), WRONG, "its rate of 0.05"),
         (loop(extra=1), WRONG, "one step for each turn"),
         (lambda *arguments: 1 / 0, WRONG, "raised ZeroDivisionError"),

@@ -54,6 +54,8 @@ def widths(answer: Any) -> Verdict:
         praise="The floor of each pooling lets one more pixel slip in, and the second pooling's pixel is two of the image.",
         hints={
             (32, 32): "32 is the smallest. But 33 gives 5 as well: try it with output_size.",
+            (35, 32): "Those are the two numbers. The smallest comes first.",
+            (28, 31): "That is what conv1 made. One step further back.",
             (32, 33): "Go back layer by layer: *two* poolings drop a pixel now and then, not one.",
         },
         hint="Go backwards from 5, with the smallest and the largest size that each layer can have had before it.",

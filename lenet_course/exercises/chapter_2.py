@@ -95,6 +95,11 @@ def _check_answers(model: nn.Module, images: torch.Tensor) -> Verdict:
     with torch.no_grad():
         mine, expected = model(images), reference(images)
         if torch.allclose(mine, expected, atol=1e-5):
+            if _mixes_digits(model):
+                return wrong(
+                    "Right for 28 x 28. But from 16 images of 32 x 32 it makes another number of rows than 16: it mixes "
+                    "digits. Flatten with flatten(start_dim=1), which leaves the batch axis alone."
+                )
             return right(
                 "With the same weights it gives the course's scores on every image. 431,080 parameters, all yours."
             )
@@ -107,3 +112,11 @@ def _check_answers(model: nn.Module, images: torch.Tensor) -> Verdict:
         f"Shapes and parameters are right, but with the same weights its scores differ from LeNet's by up to {difference:.3g}. "
         "Look at the order of the layers, the pooling (the largest, 2 x 2), and where the ReLUs stand: three of them."
     )
+
+
+def _mixes_digits(model: nn.Module) -> bool:
+    """Whether images of the wrong size come out as another number of rows; an error is as it should be."""
+    try:
+        return len(model(torch.zeros(16, 1, 32, 32))) != 16
+    except Exception:  # whatever it raises, it did not go on silently
+        return False

@@ -53,7 +53,10 @@ def _compare_judgement(answer: Any, labels: Tensor, answers: Tensor) -> str | No
     """Return what is wrong with (error, confusion); None if nothing is."""
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         return f"expected two results, error and confusion; got {answer!r}."
-    error, confusion = float(answer[0]), torch.as_tensor(answer[1])
+    try:
+        error, confusion = float(answer[0]), torch.as_tensor(answer[1])
+    except (TypeError, ValueError, RuntimeError):
+        return "the first result must be the error, a number, and the second the confusion matrix. Are the two swapped?"
     expected_error = int((labels != answers).sum()) / len(labels)
     if not math.isclose(error, expected_error, abs_tol=1e-6):
         told = " That is the accuracy." if math.isclose(error, 1 - expected_error, abs_tol=1e-6) else ""
@@ -88,7 +91,9 @@ def training_loop(function: Callable[..., float]) -> Verdict:
     if _same_weights(mine, plain):
         return right(f"After {steps} steps its weights are those of plain gradient descent.")
     if _same_weights(mine, summed):
-        return not_attempted("the loop is still as it was. After step 2, whose slopes are in .grad? Mend it")
+        if "zero_grad" in getattr(getattr(function, "__code__", None), "co_names", ()):
+            return wrong("Its weights are those of the loop as it was. Is zero_grad called at every step?")
+        return not_attempted("the loop is still as it was. Find the bug")
     return wrong(
         f"After {steps} steps its weights are neither those of the old loop nor those of gradient descent. "
         f"Keep the optimizer, its rate of {rate} and one step for each turn of the loop."

@@ -71,6 +71,10 @@ def check_function(
             if count == 0:
                 return not_attempted(f"write the body of {function.__name__} in place of the dots, with a return")
             return wrong(f"{call} returned nothing. Expected: {expected!r}. Is there a return on every path?")
+        if isinstance(expected, int) and isinstance(answer, float) and answer == expected:
+            return wrong(
+                f"{call} gave {answer!r}. Expected: {expected!r}, a whole number: divide with // instead of /."
+            )
         if not same(answer, expected):
             return wrong(f"{call} gave {answer!r}. Expected: {expected!r}. {hint}".rstrip())
         count += 1

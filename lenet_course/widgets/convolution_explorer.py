@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import ipywidgets
@@ -23,7 +24,11 @@ _INK = "var(--jp-ui-font-color1, #212121)"
 _FAINT = "var(--jp-border-color1, #9e9e9e)"
 _PAPER = "var(--jp-layout-color0, #ffffff)"
 _PADDING = "var(--jp-layout-color2, #eeeeee)"
+_DASHES = "var(--jp-ui-font-color2, #616161)"
+# Told apart by more than colour: what is wrong is dashed, struck through or crossed out as well.
 _KERNEL, _WARNING = "#0072B2", "#D55E00"
+_TAP = "fill: {0}; stroke: {0}; fill-opacity: 0.55; stroke-width: 2"
+_TOP = 25  # pixels above the grid, for its title
 
 
 @dataclass(frozen=True)
@@ -67,103 +72,125 @@ def picture(
 ) -> str:
     """Return the picture of one setting as HTML: input, kernel and output as SVG, then the formula with its numbers.
 
+    All settings as for `output_size`, but ints only, as the picture is of a square input. RANGES has the values for
+    which it fits on a screen (at most 760 pixels across); with larger ones it is drawn too, only larger.
     position: which output pixel to look at, counted row by row from 0; too large a number means the last one.
     A kernel that does not fit gets a picture too, which shows how far it sticks out.
-    Raises TypeError or ValueError for settings that `output_size` refuses for another reason.
+    Raises TypeError or ValueError for settings that `output_size` refuses for another reason, and for pairs.
     """
-    output_size(max(size, 10_000), kernel_size, stride, padding, dilation)  # refuses what is no setting at all
-    output_size(size, 1)
+    _check(size, kernel_size, stride, padding, dilation, position)
     setting = Setting(size, kernel_size, stride, padding, dilation)
     places = setting.places
     row, column = divmod(min(max(position, 0), places * places - 1), places) if places else (0, 0)
     words = _explanation(setting)
     label = html.escape(f"{_what_it_shows(setting, row, column)} {words}", quote=True)
-    # A cell is at most 26 pixels wide, and all of it fits beside a notebook's prompt and on a laptop's screen.
-    cells = max(setting.padded, setting.covered) + max(places, 1)
-    cell = min(26, 640 // cells, 480 // max(setting.padded, setting.covered))
-    across = cell * cells + 120
-    down = cell * max(setting.padded, setting.covered, places) + 30
+    # A cell is 12 to 26 pixels wide, and all of it fits beside a notebook's prompt and on a laptop's screen.
+    longest = max(setting.padded, setting.covered)
+    cell = max(12, min(26, 640 // (longest + max(places, 1)), 480 // longest))
+    across = cell * (longest + max(places, 1)) + 120
+    down = cell * max(longest, places) + 30
     drawing = _input_grid(setting, row, column, cell) + _output_grid(setting, row, column, cell)
+    # A background of its own: where the theme is dark but its colours have other names, ink and paper still match.
     return (
-        f'<div style="color: {_INK}"><svg role="img" aria-label="{label}" width="{across}" height="{down}" '
+        f'<div style="color: {_INK}; background: {_PAPER}">'
+        f'<svg role="img" aria-label="{label}" width="{across}" height="{down}" '
         f'viewBox="0 0 {across} {down}" xmlns="http://www.w3.org/2000/svg">{drawing}</svg>'
         f'<p style="margin: 0.4em 0; font-family: monospace">{_formula(setting)}</p>'
         f'<p style="margin: 0.4em 0">{words}</p></div>'
     )
 
 
+def _check(size: int, kernel_size: int, stride: int, padding: int, dilation: int, position: int) -> None:
+    """Raise what `output_size` raises, except for a kernel that is merely too large for the input."""
+    for value in (size, kernel_size, stride, padding, dilation):
+        if isinstance(value, (tuple, list)):
+            raise TypeError(f"The picture is of a square input: give one int instead of the pair {value!r}.")
+    output_size(size, 1)
+    output_size(10**9, kernel_size, stride, padding, dilation)
+    if isinstance(position, bool) or not isinstance(position, int):
+        raise TypeError(f"position counts output pixels, so it is an int; got {position!r}.")
+
+
 def _input_grid(setting: Setting, row: int, column: int, cell: int) -> str:
     inside = range(setting.padding, setting.padding + setting.size)
+    cells = _cells(range(setting.padded), range(setting.padded))
+    pixels = [(x, y) for x, y in cells if x in inside and y in inside]
+    border = [(x, y) for x, y in cells if x not in inside or y not in inside]
     never = set(setting.never_read()) if setting.places else set()
-    parts = [_text(0, 15, f"input {setting.size} x {setting.size}" + (", padded" if setting.padding else ""))]
-    for y in range(setting.padded):
-        for x in range(setting.padded):
-            if y in inside and x in inside:
-                parts.append(_square(x, y, cell, "pixel", fill=_PAPER, stroke=_FAINT))
-                if y in never or x in never:
-                    parts.append(_cross(x, y, cell))
-            else:
-                parts.append(_square(x, y, cell, "padding", fill=_PADDING, stroke=_FAINT, dashed=True))
-    colour = _KERNEL if setting.places else _WARNING
-    for y in setting.taps(row):
-        for x in setting.taps(column):
-            parts.append(_square(x, y, cell, "tap", fill=colour, stroke=colour, opacity=0.55, width=2))
-    for y in range(setting.places):
-        for x in range(setting.places):
-            centre = (x * setting.stride + 0.5) * cell, (y * setting.stride + 0.5) * cell + 25
-            parts.append(
-                f'<circle class="start" cx="{centre[0]:g}" cy="{centre[1]:g}" r="{cell / 9:.1f}" fill="{_INK}"/>'
-            )
-    return "".join(parts)
+    taps = _cells(setting.taps(column), setting.taps(row))
+    title = f"input {setting.size} x {setting.size}" + (", padded" if setting.padding else "")
+    dots = "".join(
+        f'<circle class="start" cx="{(x * setting.stride + 0.5) * cell:g}" '
+        f'cy="{(y * setting.stride + 0.5) * cell + _TOP:g}" r="{cell / 9:.1f}"/>'
+        for x, y in _cells(range(setting.places), range(setting.places))
+    )
+    return (
+        _text(0, 15, title)
+        + _squares("pixel", pixels, cell, f"fill: {_PAPER}; stroke: {_FAINT}")
+        + _squares("padding", border, cell, f"fill: {_PADDING}; stroke: {_DASHES}; stroke-dasharray: 2 2")
+        + _crosses([(x, y) for x, y in pixels if x in never or y in never], cell)
+        + (_squares("tap", taps, cell, _TAP.format(_KERNEL)) if setting.places else _too_large(setting, taps, cell))
+        + f'<g style="fill: {_INK}">{dots}</g>'
+    )
+
+
+def _too_large(setting: Setting, taps: list[tuple[int, int]], cell: int) -> str:
+    """The kernel in the warning style: dashed and struck through where it sticks out, beside the input's edge."""
+    edge = setting.padded
+    out = [(x, y) for x, y in taps if x >= edge or y >= edge]
+    strokes = "".join(f"M {x * cell + 2} {(y + 1) * cell + _TOP - 2} l {cell - 3} {3 - cell} " for x, y in out)
+    return (
+        _squares("tap", [tap for tap in taps if tap not in out], cell, _TAP.format(_WARNING))
+        + _squares("tap", out, cell, _TAP.format(_WARNING) + "; stroke-dasharray: 4 2")
+        + f'<path class="out" d="{strokes}" style="stroke: {_WARNING}; stroke-width: 2; fill: none"/>'
+        + f'<rect class="edge" x="1" y="{_TOP}" width="{edge * cell - 1}" height="{edge * cell - 1}" '
+        f'style="fill: none; stroke: {_INK}; stroke-width: 2"/>'
+    )
 
 
 def _output_grid(setting: Setting, row: int, column: int, cell: int) -> str:
-    left = cell * max(setting.padded, setting.covered) + 60
     places = setting.places
-    middle = cell * max(setting.padded, setting.covered) / 2 + 25
-    arrow = f'<path d="M {left - 48} {middle:g} h 26 m -7 -5 l 7 5 l -7 5" fill="none" stroke="{_INK}"/>'
+    longest = max(setting.padded, setting.covered)
+    left, middle = cell * longest + 60, cell * longest / 2 + _TOP
     top = middle - cell * places / 2
-    parts = [
-        arrow,
-        _text(
-            left, middle if not places else round(top) - 10, f"output {places} x {places}" if places else "no output"
-        ),
-    ]
-    for y in range(places):
-        for x in range(places):
-            here = (y, x) == (row, column)
-            look = {"fill": _KERNEL, "stroke": _INK, "width": 2} if here else {"fill": _PAPER, "stroke": _FAINT}
-            parts.append(_square(x, y, cell, "here" if here else "output", left=left, top=top, **look))
-    return "".join(parts)
+    arrow = f'<path d="M {left - 48} {middle:g} h 26 m -7 -5 l 7 5 l -7 5" style="fill: none; stroke: {_INK}"/>'
+    if not places:
+        return arrow + _text(left, round(middle) + 4, "no output")
+    others = [place for place in _cells(range(places), range(places)) if place != (column, row)]
+    return (
+        arrow
+        + _text(left, round(top) - 10, f"output {places} x {places}")
+        + _squares("output", others, cell, f"fill: {_PAPER}; stroke: {_FAINT}", left, top)
+        + _squares("here", [(column, row)], cell, f"fill: {_KERNEL}; stroke: {_INK}; stroke-width: 2", left, top)
+    )
 
 
-def _square(
-    x: int,
-    y: int,
-    cell: int,
-    kind: str,
-    *,
-    fill: str,
-    stroke: str,
-    left=0.0,
-    top=25.0,
-    dashed=False,
-    opacity=1.0,
-    width=1,
+def _cells(columns: Iterable[int], rows: Iterable[int]) -> list[tuple[int, int]]:
+    """All (x, y), row by row."""
+    columns = list(columns)
+    return [(x, y) for y in rows for x in columns]
+
+
+def _squares(
+    kind: str, cells: list[tuple[int, int]], cell: int, style: str, left: float = 0, top: float = _TOP
 ) -> str:
-    dashes = ' stroke-dasharray="2 2"' if dashed else ""
-    return (
-        f'<rect class="{kind}" x="{left + x * cell + 1:g}" y="{top + y * cell:g}" width="{cell - 1}" height="{cell - 1}" '
-        f'style="fill: {fill}; stroke: {stroke}" fill-opacity="{opacity}" stroke-width="{width}"{dashes}/>'
+    # The style stands once before all of them: the largest picture has 1,500 parts, sent at each step of a slider.
+    squares = "".join(
+        f'<rect class="{kind}" x="{left + x * cell + 1:g}" y="{top + y * cell:g}" '
+        f'width="{cell - 1}" height="{cell - 1}"/>'
+        for x, y in cells
     )
+    return f'<g style="{style}">{squares}</g>'
 
 
-def _cross(x: int, y: int, cell: int) -> str:
+def _crosses(cells: list[tuple[int, int]], cell: int) -> str:
     start, length = cell * 0.25, cell * 0.5
-    return (
-        f'<path class="never" d="M {x * cell + start:g} {y * cell + 25 + start:g} l {length:g} {length:g} '
-        f'm {-length:g} 0 l {length:g} {-length:g}" stroke="{_WARNING}" stroke-width="2" fill="none"/>'
+    crosses = "".join(
+        f'<path class="never" d="M {x * cell + start:g} {y * cell + _TOP + start:g} l {length:g} {length:g} '
+        f'm {-length:g} 0 l {length:g} {-length:g}"/>'
+        for x, y in cells
     )
+    return f'<g style="stroke: {_WARNING}; stroke-width: 2; fill: none">{crosses}</g>'
 
 
 def _text(x: int, y: int, words: str) -> str:
@@ -216,7 +243,12 @@ def _count(number: int, noun: str) -> str:
 
 
 class ConvolutionExplorer(ipywidgets.VBox):
-    """The widget. sliders: {setting or "position": IntSlider}; view: the HTML widget that shows the picture."""
+    """The widget.
+
+    sliders: {setting or "position": IntSlider}; view: the HTML widget that shows the picture.
+    children: an HBox of two VBoxes with three sliders each (size, kernel_size, stride; padding, dilation, position),
+    then view.
+    """
 
     def __init__(self, **setting: int) -> None:
         self.sliders = {
