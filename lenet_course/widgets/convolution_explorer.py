@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ipywidgets
@@ -11,6 +11,7 @@ import ipywidgets
 from lenet_course.arithmetic import output_size
 
 RANGES = {"size": (1, 16), "kernel_size": (1, 9), "stride": (1, 5), "padding": (0, 4), "dilation": (1, 4)}
+LARGEST = 64
 _NAMES = {
     "size": "Input W",
     "kernel_size": "Kernel K",
@@ -28,7 +29,7 @@ _DASHES = "var(--jp-ui-font-color2, #616161)"
 # Told apart by more than colour: what is wrong is dashed, struck through or crossed out as well.
 _KERNEL, _WARNING = "#0072B2", "#D55E00"
 _TAP = "fill: {0}; stroke: {0}; fill-opacity: 0.55; stroke-width: 2"
-_TOP = 25  # pixels above the grid, for its title
+_TOP = 25.0  # pixels above the grid, for its title
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Setting:
         return self.size + 2 * self.padding
 
     @property
+    def longest(self) -> int:
+        """How many pixels to draw side by side: the kernel may stick out."""
+        return max(self.padded, self.covered)
+
+    @property
     def places(self) -> int:
         """The output size; 0 if the kernel has no place to stand."""
         if self.covered > self.padded:
@@ -58,7 +64,7 @@ class Setting:
         return output_size(self.size, self.kernel_size, self.stride, self.padding, self.dilation)
 
     def taps(self, place: int) -> list[int]:
-        """The rows (or columns) that the kernel reads at this place, counted from the first one of the padded input."""
+        """The rows (or columns) that the kernel reads at this place; 0 is the padded input's first."""
         return [place * self.stride + self.dilation * tap for tap in range(self.kernel_size)]
 
     def never_read(self) -> list[int]:
@@ -70,13 +76,14 @@ class Setting:
 def picture(
     size: int, kernel_size: int, *, stride: int = 1, padding: int = 0, dilation: int = 1, position: int = 0
 ) -> str:
-    """Return the picture of one setting as HTML: input, kernel and output as SVG, then the formula with its numbers.
+    """Return the picture of one setting as HTML: input, kernel and output as SVG, then the formula's steps.
 
-    All settings as for `output_size`, but ints only, as the picture is of a square input. RANGES has the values for
-    which it fits on a screen (at most 760 pixels across); with larger ones it is drawn too, only larger.
+    All settings as for `output_size`, but ints only, as the input is square. Within RANGES the picture is at
+    most 760 pixels across; beyond them it grows, up to a padded input, or a kernel, of LARGEST pixels.
     position: which output pixel to look at, counted row by row from 0; too large a number means the last one.
     A kernel that does not fit gets a picture too, which shows how far it sticks out.
-    Raises TypeError or ValueError for settings that `output_size` refuses for another reason, and for pairs.
+    Raises TypeError or ValueError for settings that `output_size` refuses for another reason, TypeError for
+    pairs and ValueError for what is too large to draw.
     """
     _check(size, kernel_size, stride, padding, dilation, position)
     setting = Setting(size, kernel_size, stride, padding, dilation)
@@ -85,12 +92,12 @@ def picture(
     words = _explanation(setting)
     label = html.escape(f"{_what_it_shows(setting, row, column)} {words}", quote=True)
     # A cell is 12 to 26 pixels wide, and all of it fits beside a notebook's prompt and on a laptop's screen.
-    longest = max(setting.padded, setting.covered)
+    longest = setting.longest
     cell = max(12, min(26, 640 // (longest + max(places, 1)), 480 // longest))
     across = cell * (longest + max(places, 1)) + 120
     down = cell * max(longest, places) + 30
     drawing = _input_grid(setting, row, column, cell) + _output_grid(setting, row, column, cell)
-    # A background of its own: where the theme is dark but its colours have other names, ink and paper still match.
+    # A background of its own: in a dark theme whose colours have other names, ink and paper still match.
     return (
         f'<div style="color: {_INK}; background: {_PAPER}">'
         f'<svg role="img" aria-label="{label}" width="{across}" height="{down}" '
@@ -109,6 +116,12 @@ def _check(size: int, kernel_size: int, stride: int, padding: int, dilation: int
     output_size(10**9, kernel_size, stride, padding, dilation)
     if isinstance(position, bool) or not isinstance(position, int):
         raise TypeError(f"position counts output pixels, so it is an int; got {position!r}.")
+    longest = Setting(size, kernel_size, stride, padding, dilation).longest
+    if longest > LARGEST:
+        raise ValueError(
+            f"The picture has room for {LARGEST} pixels side by side, with the padding; here are {longest}. "
+            "Use lenet_course.arithmetic.output_size if only the number is wanted."
+        )
 
 
 def _input_grid(setting: Setting, row: int, column: int, cell: int) -> str:
@@ -118,78 +131,76 @@ def _input_grid(setting: Setting, row: int, column: int, cell: int) -> str:
     border = [(x, y) for x, y in cells if x not in inside or y not in inside]
     never = set(setting.never_read()) if setting.places else set()
     taps = _cells(setting.taps(column), setting.taps(row))
+    draw_kernel = _kernel if setting.places else _too_large
     title = f"input {setting.size} x {setting.size}" + (", padded" if setting.padding else "")
-    dots = "".join(
-        f'<circle class="start" cx="{(x * setting.stride + 0.5) * cell:g}" '
-        f'cy="{(y * setting.stride + 0.5) * cell + _TOP:g}" r="{cell / 9:.1f}"/>'
-        for x, y in _cells(range(setting.places), range(setting.places))
-    )
+    starts = [(place * setting.stride + 0.5) * cell for place in range(setting.places)]
+    centres = [(x, y + _TOP, cell / 9) for x, y in _cells(starts, starts)]
+    dots = "".join(f'<circle class="start" cx="{x:g}" cy="{y:g}" r="{r:.1f}"/>' for x, y, r in centres)
     return (
         _text(0, 15, title)
         + _squares("pixel", pixels, cell, f"fill: {_PAPER}; stroke: {_FAINT}")
         + _squares("padding", border, cell, f"fill: {_PADDING}; stroke: {_DASHES}; stroke-dasharray: 2 2")
         + _crosses([(x, y) for x, y in pixels if x in never or y in never], cell)
-        + (_squares("tap", taps, cell, _TAP.format(_KERNEL)) if setting.places else _too_large(setting, taps, cell))
+        + draw_kernel(setting, taps, cell)
         + f'<g style="fill: {_INK}">{dots}</g>'
     )
 
 
+def _kernel(setting: Setting, taps: list[tuple[int, int]], cell: int) -> str:
+    return _squares("tap", taps, cell, _TAP.format(_KERNEL))
+
+
 def _too_large(setting: Setting, taps: list[tuple[int, int]], cell: int) -> str:
-    """The kernel in the warning style: dashed and struck through where it sticks out, beside the input's edge."""
-    edge = setting.padded
+    """The kernel as a warning: dashed and struck through where it sticks out; and the edge of the input."""
+    edge, side = setting.padded, cell - 3
     out = [(x, y) for x, y in taps if x >= edge or y >= edge]
-    strokes = "".join(f"M {x * cell + 2} {(y + 1) * cell + _TOP - 2} l {cell - 3} {3 - cell} " for x, y in out)
+    corners = [(x * cell + 2, (y + 1) * cell + _TOP - 2) for x, y in out]
+    strokes = " ".join(f"M {x} {y} l {side} -{side}" for x, y in corners)
     return (
         _squares("tap", [tap for tap in taps if tap not in out], cell, _TAP.format(_WARNING))
         + _squares("tap", out, cell, _TAP.format(_WARNING) + "; stroke-dasharray: 4 2")
         + f'<path class="out" d="{strokes}" style="stroke: {_WARNING}; stroke-width: 2; fill: none"/>'
-        + f'<rect class="edge" x="1" y="{_TOP}" width="{edge * cell - 1}" height="{edge * cell - 1}" '
+        + f'<rect class="edge" x="1" y="{_TOP:g}" width="{edge * cell - 1}" height="{edge * cell - 1}" '
         f'style="fill: none; stroke: {_INK}; stroke-width: 2"/>'
     )
 
 
 def _output_grid(setting: Setting, row: int, column: int, cell: int) -> str:
     places = setting.places
-    longest = max(setting.padded, setting.covered)
-    left, middle = cell * longest + 60, cell * longest / 2 + _TOP
+    left, middle = cell * setting.longest + 60, cell * setting.longest / 2 + _TOP
     top = middle - cell * places / 2
-    arrow = f'<path d="M {left - 48} {middle:g} h 26 m -7 -5 l 7 5 l -7 5" style="fill: none; stroke: {_INK}"/>'
+    shaft_and_head = f"M {left - 48} {middle:g} h 26 m -7 -5 l 7 5 l -7 5"
+    arrow = f'<path d="{shaft_and_head}" style="fill: none; stroke: {_INK}"/>'
     if not places:
         return arrow + _text(left, round(middle) + 4, "no output")
+    look = f"fill: {_KERNEL}; stroke: {_INK}; stroke-width: 2"
     others = [place for place in _cells(range(places), range(places)) if place != (column, row)]
     return (
         arrow
         + _text(left, round(top) - 10, f"output {places} x {places}")
         + _squares("output", others, cell, f"fill: {_PAPER}; stroke: {_FAINT}", left, top)
-        + _squares("here", [(column, row)], cell, f"fill: {_KERNEL}; stroke: {_INK}; stroke-width: 2", left, top)
+        + _squares("here", [(column, row)], cell, look, left, top)
     )
 
 
-def _cells(columns: Iterable[int], rows: Iterable[int]) -> list[tuple[int, int]]:
+def _cells(columns: Sequence[int], rows: Sequence[int]) -> list[tuple[int, int]]:
     """All (x, y), row by row."""
-    columns = list(columns)
     return [(x, y) for y in rows for x in columns]
 
 
-def _squares(
-    kind: str, cells: list[tuple[int, int]], cell: int, style: str, left: float = 0, top: float = _TOP
-) -> str:
-    # The style stands once before all of them: the largest picture has 1,500 parts, sent at each step of a slider.
-    squares = "".join(
-        f'<rect class="{kind}" x="{left + x * cell + 1:g}" y="{top + y * cell:g}" '
-        f'width="{cell - 1}" height="{cell - 1}"/>'
-        for x, y in cells
-    )
+def _squares(kind: str, cells: list[tuple[int, int]], cell: int, style: str, left=0.0, top=_TOP) -> str:
+    # The style stands once for all of them: a large picture has 1,500 parts, sent at each step of a slider.
+    side = f'width="{cell - 1}" height="{cell - 1}"'
+    corners = [(left + x * cell + 1, top + y * cell) for x, y in cells]
+    squares = "".join(f'<rect class="{kind}" x="{x:g}" y="{y:g}" {side}/>' for x, y in corners)
     return f'<g style="{style}">{squares}</g>'
 
 
 def _crosses(cells: list[tuple[int, int]], cell: int) -> str:
-    start, length = cell * 0.25, cell * 0.5
-    crosses = "".join(
-        f'<path class="never" d="M {x * cell + start:g} {y * cell + _TOP + start:g} l {length:g} {length:g} '
-        f'm {-length:g} 0 l {length:g} {-length:g}"/>'
-        for x, y in cells
-    )
+    half = f"{cell / 2:g}"
+    corners = [((x + 0.25) * cell, (y + 0.25) * cell + _TOP) for x, y in cells]
+    both = f"l {half} {half} m -{half} 0 l {half} -{half}"
+    crosses = "".join(f'<path class="never" d="M {x:g} {y:g} {both}"/>' for x, y in corners)
     return f'<g style="stroke: {_WARNING}; stroke-width: 2; fill: none">{crosses}</g>'
 
 
@@ -200,37 +211,41 @@ def _text(x: int, y: int, words: str) -> str:
 def _formula(s: Setting) -> str:
     """The formula with the numbers filled in, step by step."""
     letters = "&lfloor;(W + 2P - D(K - 1) - 1) / S&rfloor; + 1"
-    numbers = f"&lfloor;({s.size} + 2&middot;{s.padding} - {s.dilation}&middot;({s.kernel_size} - 1) - 1) / {s.stride}&rfloor; + 1"
-    if not s.places:
-        return f"{letters}<br>= {numbers}, but {s.size} + 2&middot;{s.padding} - {s.dilation}&middot;({s.kernel_size} - 1) - 1 is below 0"
+    room = f"{s.size} + 2&middot;{s.padding} - {s.dilation}&middot;({s.kernel_size} - 1) - 1"
+    numbers = f"&lfloor;({room}) / {s.stride}&rfloor; + 1"
     last = s.padded - s.covered
-    return f"{letters}<br>= {numbers}<br>= &lfloor;{last} / {s.stride}&rfloor; + 1 = {last // s.stride} + 1 = <b>{s.places}</b>"
+    if not s.places:
+        return f"{letters}<br>= {numbers}, but {room} = {last} is below 0"
+    steps = f"&lfloor;{last} / {s.stride}&rfloor; + 1 = {last // s.stride} + 1 = <b>{s.places}</b>"
+    return f"{letters}<br>= {numbers}<br>= {steps}"
 
 
 def _explanation(s: Setting) -> str:
     """What there is to say about this setting, in words."""
     if not s.places:
         return (
-            f"The kernel covers D(K - 1) + 1 = {s.covered} pixels, but the padded input has only {s.padded}. There is no "
-            "place for it: make W or P larger, or K or D smaller."
+            f"The kernel covers D(K - 1) + 1 = {s.covered} pixels, but the padded input has only {s.padded}. "
+            "There is no place for it: make W or P larger, or K or D smaller."
         )
-    left_over = (s.padded - s.covered) % s.stride
+    rest = (s.padded - s.covered) % s.stride
     never = len(s.never_read())
     words = []
-    if left_over:
-        words.append(f"The floor drops a remainder of {left_over}: so much is left over behind the last place.")
+    if rest:
+        words.append(f"The floor drops a remainder of {rest}: so much is left over behind the last place.")
     if never:
-        words.append(f"{_count(never, 'row')} and {_count(never, 'column')} of the input are never read (crossed out).")
+        lines = f"{_count(never, 'row')} and {_count(never, 'column')}"
+        words.append(f"{lines} of the input are never read (crossed out).")
     return " ".join(words) or "Every pixel of the input is read, and nothing is left over."
 
 
 def _what_it_shows(s: Setting, row: int, column: int) -> str:
-    grid = f"An input of {s.size} x {s.size} pixels" + (f", padded to {s.padded} x {s.padded}" if s.padding else "")
+    padded = f", padded to {s.padded} x {s.padded}" if s.padding else ""
+    grid = f"An input of {s.size} x {s.size} pixels{padded}"
     if not s.places:
         return f"{grid}; the kernel sticks out."
     return (
-        f"{grid}; the kernel reads rows {_list(s.taps(row))} and columns {_list(s.taps(column))} of it, counted from 0; "
-        f"that makes row {row}, column {column} of the {s.places} x {s.places} output."
+        f"{grid}; the kernel reads rows {_list(s.taps(row))} and columns {_list(s.taps(column))} of it, "
+        f"counted from 0; that makes row {row}, column {column} of the {s.places} x {s.places} output."
     )
 
 
@@ -246,20 +261,13 @@ class ConvolutionExplorer(ipywidgets.VBox):
     """The widget.
 
     sliders: {setting or "position": IntSlider}; view: the HTML widget that shows the picture.
-    children: an HBox of two VBoxes with three sliders each (size, kernel_size, stride; padding, dilation, position),
-    then view.
+    children: an HBox of two VBoxes with three sliders each (size, kernel_size, stride; padding, dilation,
+    position), then view.
     """
 
     def __init__(self, **setting: int) -> None:
-        self.sliders = {
-            name: ipywidgets.IntSlider(
-                value=setting[name], min=low, max=high, description=_NAMES[name], style={"description_width": "90px"}
-            )
-            for name, (low, high) in RANGES.items()
-        }
-        self.sliders["position"] = ipywidgets.IntSlider(
-            value=0, min=0, max=0, description=_NAMES["position"], style={"description_width": "90px"}
-        )
+        self.sliders = {name: _slider(name, setting[name], *RANGES[name]) for name in RANGES}
+        self.sliders["position"] = _slider("position", 0, 0, 0)
         self.view = ipywidgets.HTML()
         for slider in self.sliders.values():
             slider.observe(self._update, names="value")
@@ -277,17 +285,24 @@ class ConvolutionExplorer(ipywidgets.VBox):
         self.view.value = picture(position=min(position, slider.max), **values)
 
 
+def _slider(name: str, value: int, low: int, high: int) -> ipywidgets.IntSlider:
+    style = {"description_width": "90px"}
+    return ipywidgets.IntSlider(value=value, min=low, max=high, description=_NAMES[name], style=style)
+
+
 def convolution_explorer(
     size: int = 7, kernel_size: int = 3, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> ConvolutionExplorer:
     """Return the explorer, set to these values.
 
-    Sliders: input size 1 to 16, kernel 1 to 9, stride 1 to 5, padding 0 to 4, dilation 1 to 4, and the position, that is
-    which output pixel to look at. Raises ValueError for a value that its slider does not reach.
+    Sliders: input size 1 to 16, kernel 1 to 9, stride 1 to 5, padding 0 to 4, dilation 1 to 4, and the
+    position, that is which output pixel to look at, counted row by row from 0.
+    Raises ValueError for a value that its slider does not reach.
     """
-    setting = {"size": size, "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+    setting = dict(zip(RANGES, (size, kernel_size, stride, padding, dilation), strict=True))
     for name, value in setting.items():
         low, high = RANGES[name]
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ValueError(f"{name} must be a whole number from {low} to {high}, as on its slider; got {value!r}.")
+            reach = f"from {low} to {high}, as on its slider"
+            raise ValueError(f"{name} must be a whole number {reach}; got {value!r}.")
     return ConvolutionExplorer(**setting)
