@@ -127,7 +127,7 @@ def test_no_layer_sees_one_pixel():
     assert receptive_field([]) == ReceptiveField(size=1, step=1, start=0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2)), min_size=1, max_size=3
@@ -147,7 +147,7 @@ def test_is_where_the_gradient_flows(layers, unit):
     output[unit].backward()
     seen = row.grad[0, 0].nonzero().flatten()
     first, last = receptive_field(layers).span(unit)
-    assume(last >= 0 and first < size)  # a unit may see nothing but padding
+    assume(len(seen) > 0)  # a unit may see nothing but padding
     # Dilation and stride may leave holes within the span; its two ends are always read, unless they are padding.
     if first >= 0:
         assert seen[0] == first

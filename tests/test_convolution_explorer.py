@@ -204,7 +204,8 @@ def test_what_is_no_setting_is_refused(arguments, error):
 
 
 def test_what_is_too_large_to_draw_is_refused_before_it_fills_the_memory():
-    assert drawn(picture(LARGEST, 1, stride=9), "pixel") == LARGEST**2
+    html = picture(LARGEST, 1, stride=9)
+    assert drawn(html, "pixel") == LARGEST**2 and 'class="pixel" x="1" y="25" width="11"' in html
     for size, kernel_size in ((LARGEST + 1, 3), (7, 20_000)):
         with pytest.raises(ValueError, match=f"room for {LARGEST} pixels"):
             picture(size, kernel_size)
