@@ -135,7 +135,7 @@ def test_no_layer_sees_one_pixel():
     st.integers(0, 5),
 )
 def test_is_where_the_gradient_flows(layers, unit):
-    size = 60
+    size = 300  # large enough for three layers
     convolutions = nn.Sequential(
         *(nn.Conv1d(1, 1, k, stride=s, padding=p, dilation=d, bias=False) for k, s, p, d in layers)
     )
