@@ -274,3 +274,9 @@ def test_there_is_no_output_widget():
 def test_a_start_that_no_slider_reaches_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be a whole number from"):
         convolution_explorer(**{name: value})
+
+
+def test_without_a_kernel_a_sentence_stands_in_its_place():
+    assert repr(convolution_explorer()) == repr(convolution_explorer(9, 5)) and "Run the cell" in repr(
+        convolution_explorer()
+    )

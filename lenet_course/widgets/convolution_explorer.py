@@ -275,6 +275,9 @@ class ConvolutionExplorer(ipywidgets.VBox):
         super().__init__([ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"}), self.view])
         self._update()
 
+    def __repr__(self) -> str:  # what a viewer without a kernel shows in the widget's place
+        return "(The convolution explorer: six sliders and a picture. Run the cell to use it.)"
+
     def _update(self, change: object = None) -> None:
         values = {name: slider.value for name, slider in self.sliders.items()}
         position = values.pop("position")
