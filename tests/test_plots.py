@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
 from nbclient import NotebookClient
 
 from lenet_course import plots
-from lenet_course.arithmetic import layer_table
+from lenet_course.arithmetic import LayerRow, LayerTable, layer_table
 from lenet_course.lenet import LeNet
 
 MAPS = torch.linspace(-1, 2, 6 * 4 * 5).reshape(6, 4, 5)
@@ -31,18 +33,19 @@ def texts(ax):
 
 
 DRAWINGS = {
-    "digit": lambda ax, table: plots.digit(IMAGES[0], ax=ax),
-    "digits": lambda ax, table: plots.digits(IMAGES, labels=[1, 2, 3, 4], ax=ax),
-    "kernels": lambda ax, table: plots.kernels(MAPS, ax=ax),
-    "kernels of many maps": lambda ax, table: plots.kernels(torch.rand(3, 2, 5, 5), ax=ax),
-    "feature_maps": lambda ax, table: plots.feature_maps(MAPS, ax=ax),
-    "curves": lambda ax, table: plots.curves({"a": [1, 2], "b": [2, 1]}, x_label="Epoch", y_label="Loss", ax=ax),
-    "bars": lambda ax, table: plots.bars(torch.rand(10), x_label="Digit", y_label="Score", ax=ax),
-    "confusion_matrix": lambda ax, table: plots.confusion_matrix(torch.eye(10, dtype=torch.int64), ax=ax),
-    "score_history": lambda ax, table: plots.score_history(torch.rand(5, 10), label=3, ax=ax),
-    "kernel_positions": lambda ax, table: plots.kernel_positions(7, 3, ax=ax),
-    "architecture": lambda ax, table: plots.architecture(table, ax=ax),
-    "parameter_share": lambda ax, table: plots.parameter_share(table, ax=ax),
+    "digit": lambda table, **axes: plots.digit(IMAGES[0], **axes),
+    "digit as numbers": lambda table, **axes: plots.digit(IMAGES[0, :8, :8], numbers=True, **axes),
+    "digits": lambda table, **axes: plots.digits(IMAGES, labels=[1, 2, 3, 4], **axes),
+    "kernels": lambda table, **axes: plots.kernels(MAPS, **axes),
+    "kernels of many maps": lambda table, **axes: plots.kernels(torch.rand(3, 2, 5, 5), **axes),
+    "feature_maps": lambda table, **axes: plots.feature_maps(MAPS, **axes),
+    "curves": lambda table, **axes: plots.curves({"a": [1, 2], "b": [2, 1]}, x_label="Epoch", y_label="Loss", **axes),
+    "bars": lambda table, **axes: plots.bars(torch.rand(10), x_label="Digit", y_label="Score", **axes),
+    "confusion_matrix": lambda table, **axes: plots.confusion_matrix(torch.eye(10, dtype=torch.int64), **axes),
+    "score_history": lambda table, **axes: plots.score_history(torch.rand(5, 10), label=3, **axes),
+    "kernel_positions": lambda table, **axes: plots.kernel_positions(7, 3, **axes),
+    "architecture": lambda table, **axes: plots.architecture(table, **axes),
+    "parameter_share": lambda table, **axes: plots.parameter_share(table, **axes),
 }
 
 
@@ -52,18 +55,26 @@ DRAWINGS = {
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_draws_on_the_axes_that_it_is_given(name, table):
     _, ax = plt.subplots()
-    assert DRAWINGS[name](ax, table) is ax
+    assert DRAWINGS[name](table, ax=ax) is ax
     assert len(plt.get_fignums()) == 1
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_makes_axes_when_there_are_none_and_describes_them(name, table):
-    ax = DRAWINGS[name](None, table)
+    ax = DRAWINGS[name](table)
     assert isinstance(ax, Axes)
     description = plots.description_of(ax.figure)
     assert len(description) > 20 and description.endswith(".")
-    assert plots.description_of(DRAWINGS[name](None, table).figure) == description or "rand" in name
+    assert plots.description_of(DRAWINGS[name](table).figure) == description or "rand" in name
     ax.figure.canvas.draw()  # a picture that cannot be drawn raises here
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_the_caller_can_say_it_better(name, table):
+    ax = DRAWINGS[name](table, description="What there is to see.")
+    assert plots.description_of(ax.figure) == "What there is to see."
+    with pytest.raises(ValueError, match="A description is a sentence or two"):
+        DRAWINGS[name](table, description=" ")
 
 
 def test_every_public_function_is_tried_here():
@@ -129,14 +140,17 @@ def test_in_a_notebook_picture_and_description_come_out_once():
     source = """
 import matplotlib.pyplot as plt
 from lenet_course import plots
+plots.use_course_style()
 ax = plots.describe(plt.subplots()[1], 'Less < more & "quotes".')
 plots.show(ax)
+assert not plt.get_fignums()
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     picture, words = notebook.cells[0].outputs
     assert picture.metadata["image/png"]["alt"] == 'Less < more & "quotes".'
     assert picture.data["image/png"]
+    assert picture.data["text/plain"] == "<Figure size 650x360 with 1 Axes>"  # nbval compares it
     assert words.data["text/html"].startswith("<details>") and "Less &lt; more &amp;" in words.data["text/html"]
 
 
@@ -151,6 +165,22 @@ def test_a_digit_is_dark_ink_on_light_paper():
     assert ax.get_title() == "A title"
     assert list(ax.get_xticks()) == [0, 27]
     assert list(plots.digit(IMAGES[0], ticks=False).get_xticks()) == []
+
+
+def test_a_digits_range_is_the_callers():
+    ax = plots.digit(torch.rand(5, 5), value_range=(-0.1, 1.175))
+    assert ax.images[0].get_clim() == (-0.1, 1.175)
+
+
+def test_a_small_image_has_a_raster_and_can_hold_its_numbers():
+    assert plots.digit(torch.zeros(28, 28)).collections[:] == []
+    patch = torch.tensor([[0, 255, 7], [128, 64, 1]], dtype=torch.uint8)
+    ax = plots.digit(patch, numbers=True)
+    assert [len(lines.get_segments()) for lines in ax.collections] == [2, 1]
+    assert texts(ax) == ["0", "255", "7", "128", "64", "1"]
+    assert [text.get_color() for text in ax.texts] == ["black", "white", "black", "white", "black", "black"]
+    assert "its value written in it" in plots.description_of(ax.figure)
+    assert texts(plots.digit(torch.tensor([[0.123456]]), value_range=(0, 1), numbers=True)) == ["0.123"]
 
 
 def test_digits_show_every_image_and_mark_errors_in_words():
@@ -188,6 +218,35 @@ def test_kernels_of_many_input_maps_have_a_row_for_each_output_map():
     ax = plots.kernels(torch.rand(3, 2, 5, 5))
     assert len(ax.patches) == 6
     assert "3 x 2 kernels" in plots.description_of(ax.figure)
+
+
+def test_kernels_of_many_input_maps_are_numbered_down_and_across():
+    ax = plots.kernels(torch.rand(50, 3, 5, 5))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Input map", "Output map")
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0", "1", "2"]
+    assert [tick.get_text() for tick in ax.get_yticklabels()][:3] == ["0", "5", "10"]
+    rows, columns = (
+        [frame.get_y() + 2.5 for frame in ax.patches[::15]],
+        [frame.get_x() + 2.5 for frame in ax.patches[:3]],
+    )
+    assert list(ax.get_yticks()) == rows and list(ax.get_xticks()) == columns
+
+
+def test_some_of_the_input_maps_can_be_drawn():
+    weight = torch.arange(2 * 4 * 3 * 3).reshape(2, 4, 3, 3).float()
+    ax = plots.kernels(weight, columns=3)
+    assert len(ax.patches) == 6
+    assert np.nansum(ax.images[0].get_array()) == weight[:, :3].sum()
+    assert "input map of the first 3, 3 x 3 weights" in plots.description_of(ax.figure)
+
+
+def test_kernels_of_two_pictures_can_share_a_scale():
+    assert plots.kernels(MAPS, limit=0.5).images[0].get_clim() == (-0.5, 0.5)
+
+
+def test_maps_are_signed_if_a_value_is_negative_and_the_caller_does_not_say():
+    assert plots.feature_maps(MAPS, signed=None).images[0].get_clim() == (-2, 2)
+    assert plots.feature_maps(MAPS.abs(), signed=None).images[0].get_clim() == (0, 2)
 
 
 # --- curves and numbers ---------------------------------------------------------------------------------------------
@@ -229,6 +288,13 @@ def test_score_history_labels_ten_lines_without_overlap():
     assert min(np.diff(heights)) > 0.1
 
 
+@pytest.mark.parametrize("scores", [torch.zeros(4, 10), torch.zeros(1, 10)])
+def test_score_history_parts_the_labels_of_equal_scores(scores):
+    ax = plots.score_history(scores, label=3)
+    ax.figure.canvas.draw()
+    assert len({round(text.get_position()[1], 3) for text in ax.texts}) == 10
+
+
 # --- positions ------------------------------------------------------------------------------------------------------
 
 
@@ -252,6 +318,25 @@ def test_positions_are_counted(settings, starts, crosses, output):
 def test_a_kernel_without_a_place_is_refused():
     with pytest.raises(ValueError, match="covers 5 pixels, the padded input has 3: no place"):
         plots.kernel_positions(3, 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"stride": 0}, "stride is at least 1; got 0"),
+        ({"padding": -1}, "padding is at least 0; got -1"),
+        ({"dilation": (1, 0)}, r"dilation is at least 1; got \(1, 0\)"),
+        ({"stride": 1.5}, r"stride is a whole number, or a pair \(height, width\) of them; got 1.5"),
+        ({"padding": (1, 2, 3)}, r"got \(1, 2, 3\)"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        plots.kernel_positions(7, 3, **settings)
+
+
+def test_sizes_may_come_from_numpy():
+    assert "5 x 5 output" in texts(plots.kernel_positions(np.int64(7), np.int64(3)))
 
 
 # --- the network ----------------------------------------------------------------------------------------------------
@@ -278,6 +363,35 @@ def test_parameter_share_has_a_bar_for_each_layer_with_parameters(table):
     assert "400,500 (92.9%)" in texts(ax)
 
 
+LENET5 = (
+    ("input", "Input", (1, 32, 32), 0),
+    ("c1", "Conv2d", (6, 28, 28), 156),
+    ("s2", "Subsampling", (6, 14, 14), 12),
+    ("c3", "TableConv2d", (16, 10, 10), 1_516),
+    ("s4", "Subsampling", (16, 5, 5), 32),
+    ("c5", "Conv2d", (120, 1, 1), 48_120),
+    ("f6", "Linear", (84,), 10_164),
+    ("output", "RBFOutput", (10,), 0),
+)
+
+
+def test_convolutions_have_one_colour_whatever_their_class():
+    table = LayerTable(tuple(LayerRow(*row, None, None) for row in LENET5))
+    ax = plots.architecture(table)
+    assert {"120@1x1", "84", "16@10x10", "1,516"} <= set(texts(ax))
+    colours = [to_hex(patch.get_facecolor()) for patch in ax.patches if isinstance(patch, Rectangle)]
+    drawn = dict(zip([row[0] for row in LENET5 for _ in range(sheets(row[2]))], colours, strict=True))
+    assert drawn["c1"] == drawn["c3"] == drawn["c5"]
+    assert drawn["s2"] == drawn["s4"] and drawn["f6"] == drawn["output"]
+    assert len({drawn["c1"], drawn["s2"], drawn["f6"]}) == 3
+    assert "12 (< 0.1%)" in texts(plots.parameter_share(table))
+
+
+def sheets(shape):
+    """How many sheets stand for this shape: at most 9, and one for a vector."""
+    return min(shape[0], 9) if shape[1:] not in ((), (1, 1)) else 1
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
@@ -289,6 +403,19 @@ def test_parameter_share_has_a_bar_for_each_layer_with_parameters(table):
         (lambda: plots.digits(IMAGES, labels=[1, 2]), "4 images and 2 labels"),
         (lambda: plots.digits(IMAGES, labels=[1, 2, 3, 4], predictions=[1]), "4 images and 1 predictions"),
         (lambda: plots.digits(IMAGES[:0]), "got shape"),
+        (lambda: plots.digits(IMAGES, predictions=[1, 2, 3, 4]), "give labels as well"),
+        (lambda: plots.digits(IMAGES, columns=0), "got columns=0"),
+        (lambda: plots.digit(IMAGES[0], value_range=(1, 1)), r"\(paper, ink\), the smaller value first; got \(1, 1\)"),
+        (lambda: plots.digit(IMAGES[0], numbers=True), "up to 16 x 16 pixels; got 28 x 28"),
+        (lambda: plots.kernels(MAPS, limit=0), "limit must be above 0; got 0"),
+        (lambda: plots.kernels(MAPS, labels=["a"]), "6 kernels and 1 labels"),
+        (lambda: plots.kernels(torch.rand(3, 2, 5, 5), columns=0), "got columns=0"),
+        (lambda: plots.kernels(torch.rand(3, 0, 5, 5)), r"got shape \(3, 0, 5, 5\)"),
+        (lambda: plots.feature_maps(MAPS, columns=-1), "got columns=-1"),
+        (lambda: plots.bars([1, 2], highlight=2, x_label="x", y_label="y"), "bar 2 cannot be marked"),
+        (lambda: plots.bars(3, labels="ab", x_label="x", y_label="y"), "2 labels"),
+        (lambda: plots.score_history(torch.zeros(0, 10), label=1), r"got \(0, 10\)"),
+        (lambda: plots.score_history(torch.zeros(3, 10), label=10), "one of 0 to 9; got 10"),
         (lambda: plots.kernels(torch.rand(5, 5)), r"got shape \(5, 5\)"),
         (lambda: plots.feature_maps(torch.rand(1, 6, 4, 4)), r"\(C, height, width\); got shape \(1, 6, 4, 4\)"),
         (lambda: plots.curves({}, x_label="x", y_label="y"), "nothing to draw"),
@@ -309,6 +436,4 @@ def test_bad_input_is_answered_in_words(draw, complaint):
 
 
 def layer_table_without_rows():
-    from lenet_course.arithmetic import LayerTable
-
     return LayerTable(())

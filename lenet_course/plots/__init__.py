@@ -1,6 +1,7 @@
 """Pictures: each function draws on the axes that it is given (or new ones), returns them, and computes nothing.
 
-Every picture carries a text description, so that it can be read without being seen; `show` displays both.
+Every picture carries a text description, so that it can be read without being seen; `show` displays both. The automatic
+text says what is drawn and holds no measured number, since nbval compares it between machines; `description=` replaces it.
 """
 
 from lenet_course.plots.architecture import architecture, parameter_share

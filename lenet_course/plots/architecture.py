@@ -12,11 +12,13 @@ from lenet_course.plots.describing import describe, new_axes, to_array
 from lenet_course.plots.maps import INK, SIGNED
 
 MOST_SHEETS = 9
-COLOURS = {"Input": "0.85", "Conv2d": "C0", "Linear": "C1"}
+COLOURS = {"Input": "0.85", "Conv2d": "C0", "TableConv2d": "C0", "Linear": "C1", "RBFOutput": "C1"}
 OTHER = "C2"  # poolings, and layers that only some networks have
 
 
-def architecture(table: Any, *, fronts: Mapping[str, Any] | None = None, ax: Axes | None = None) -> Axes:
+def architecture(
+    table: Any, *, fronts: Mapping[str, Any] | None = None, description: str | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw the network of a layer table (`lenet_course.arithmetic.layer_table`) from left to right.
 
     Maps are stacks of squares, as tall as the maps are (sizes are compressed, so that 4 x 4 can still be seen), vectors are
@@ -52,7 +54,8 @@ def architecture(table: Any, *, fronts: Mapping[str, Any] | None = None, ax: Axe
     ax.set(xlim=(-0.3, x - 0.4), ylim=(-2.25, 1.8), aspect="equal")
     ax.set_axis_off()
     stages = ", ".join(f"{row.name} {row.maps}" for row in rows)
-    return describe(ax, f"The network from left to right, with the size of what comes out of each layer: {stages}.")
+    words = f"The network from left to right, with the size of what comes out of each layer: {stages}."
+    return describe(ax, words, instead=description)
 
 
 def _is_stack(row: Any) -> bool:
@@ -89,7 +92,7 @@ def _bar(ax: Axes, x: float, shape: tuple[int, ...], colour: str) -> tuple[float
     return x + 0.22, tall / 2
 
 
-def parameter_share(table: Any, *, ax: Axes | None = None) -> Axes:
+def parameter_share(table: Any, *, description: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw a bar for each layer that has parameters: how many, and which share of all.
 
     Raises ValueError for a table without parameters.
@@ -101,10 +104,14 @@ def parameter_share(table: Any, *, ax: Axes | None = None) -> Axes:
     drawn = ax.barh(
         [row.name for row in rows], [row.parameters for row in rows], color="C0", edgecolor="black", linewidth=0.6
     )
-    words = [f"{row.parameters:,} ({row.parameters / table.parameters:.1%})" for row in rows]
+    words = [f"{row.parameters:,} ({_share(row.parameters / table.parameters)})" for row in rows]
     ax.bar_label(drawn, words, padding=4)
     ax.invert_yaxis()
     ax.set(xlabel="Parameters", xlim=(0, 1.25 * max(row.parameters for row in rows)))
     ax.xaxis.set_major_formatter("{x:,.0f}")
     named = ", ".join(f"{row.name} {text}" for row, text in zip(rows, words, strict=True))
-    return describe(ax, f"A bar for each layer with parameters: {named}.")
+    return describe(ax, f"A bar for each layer with parameters: {named}.", instead=description)
+
+
+def _share(share: float) -> str:
+    return "< 0.1%" if share < 0.0005 else f"{share:.1%}"

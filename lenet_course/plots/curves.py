@@ -23,6 +23,7 @@ def curves(
     y_label: str,
     x: Sequence[float] | None = None,
     log_y: bool = False,
+    description: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw one line for each series, against x (by default 1, 2, 3, ...).
@@ -51,7 +52,7 @@ def curves(
     if x is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))  # they are counted: there is no epoch 1.5
     ax.set(xlabel=x_label, ylabel=y_label)
-    return describe(ax, f"{y_label} against {x_label.lower()}: {', '.join(series)}.")
+    return describe(ax, f"{y_label} against {x_label.lower()}: {', '.join(series)}.", instead=description)
 
 
 def bars(
@@ -61,18 +62,22 @@ def bars(
     y_label: str,
     labels: Sequence[Any] | None = None,
     highlight: int | None = None,
+    description: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw a bar for each value; the one with the number `highlight` is hatched and in another colour.
 
-    values: (N,). labels: N names, by default the numbers. Raises ValueError for another shape or number of labels.
+    values: (N,). labels: N names, by default the numbers. Raises ValueError for another shape or number of labels, or if
+    there is no bar with the number highlight.
     """
-    heights = to_array(values)
+    heights = np.atleast_1d(to_array(values))
     names = [str(label) for label in (range(len(heights)) if labels is None else labels)]
     if heights.ndim != 1 or len(names) != len(heights):
         raise ValueError(
             f"bars takes one row of values and as many labels; got {heights.shape} and {len(names)} labels."
         )
+    if highlight is not None and not 0 <= highlight < len(heights):
+        raise ValueError(f"There are bars 0 to {len(heights) - 1}; bar {highlight} cannot be marked.")
     ax = new_axes(ax, figsize=(6, 3))
     drawn = ax.bar(names, heights, color="C0", edgecolor="black", linewidth=0.6)
     if highlight is not None:
@@ -80,10 +85,11 @@ def bars(
     ax.axhline(0, color="black", linewidth=0.8)
     ax.set(xlabel=x_label, ylabel=y_label)
     marked = "" if highlight is None else f" {names[highlight]} is marked."
-    return describe(ax, f"{len(names)} bars: {y_label.lower()} for {x_label.lower()} {', '.join(names)}.{marked}")
+    words = f"{len(names)} bars: {y_label.lower()} for {x_label.lower()} {', '.join(names)}.{marked}"
+    return describe(ax, words, instead=description)
 
 
-def confusion_matrix(confusion: Any, *, ax: Axes | None = None) -> Axes:
+def confusion_matrix(confusion: Any, *, description: str | None = None, ax: Axes | None = None) -> Axes:
     """Draw counts of right digit (rows) against answer (columns). Shading is for the errors; the diagonal is left plain.
 
     confusion: (10, 10) counts, or any square of them. Raises ValueError for another shape.
@@ -107,7 +113,8 @@ def confusion_matrix(confusion: Any, *, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="Answer", ylabel="Right digit", xticks=range(size), yticks=range(size))
     ax.spines[:].set_visible(True)
     ax.figure.colorbar(picture, ax=ax, label="Errors (digits)", shrink=0.8)
-    return describe(ax, f"A {size} x {size} table of counts: a row for each right digit, a column for each answer.")
+    words = f"A {size} x {size} table of counts: a row for each right digit, a column for each answer."
+    return describe(ax, words, instead=description)
 
 
 def score_history(
@@ -117,20 +124,27 @@ def score_history(
     x: Sequence[float] | None = None,
     x_label: str = "Training step",
     y_label: str = "Score",
+    description: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw how the ten scores of one digit change; the right digit's line is thick, each line ends in its digit.
 
-    scores: (T, 10). label: the right digit. x: (T,), by default 1 to T. Raises ValueError for another shape.
+    scores: (T, 10), T from 1. label: the right digit, 0 to 9. x: (T,), by default 1 to T. Raises ValueError for another
+    shape or label.
     """
-    values = to_array(scores)
+    values = np.atleast_1d(to_array(scores))
     places = np.arange(1, len(values) + 1) if x is None else np.asarray(x)
-    if values.ndim != 2 or values.shape[1] != 10 or len(places) != len(values):
+    if values.ndim != 2 or values.shape[1] != 10 or len(values) == 0 or len(places) != len(values):
         raise ValueError(
             f"score_history takes scores (T, 10) and T places; got {values.shape} and {len(places)} places."
         )
+    if label not in range(10):
+        raise ValueError(f"The right digit is one of 0 to 9; got {label}.")
     ax = new_axes(ax, figsize=(7, 4))
-    heights = _apart(values[-1], 0.05 * (values.max() - values.min()))
+    values_range = float(np.ptp(values))
+    if values_range == 0:  # ten equal scores: room for ten labels
+        ax.set_ylim(values[0, 0] - 0.5, values[0, 0] + 0.5)
+    heights = _apart(values[-1], 0.05 * (values_range or 1))
     for number in range(10):
         right = number == label
         (line,) = ax.plot(
@@ -145,7 +159,8 @@ def score_history(
             end, heights[number], str(number), color=line.get_color(), va="center", weight="bold" if right else None
         )
     ax.set(xlabel=x_label, ylabel=y_label)
-    return describe(ax, f"Ten lines: the score of each digit against {x_label.lower()} for an image of a {label}.")
+    words = f"Ten lines: the score of each digit against {x_label.lower()} for an image of a {label}."
+    return describe(ax, words, instead=description)
 
 
 def _apart(heights: np.ndarray, gap: float) -> np.ndarray:

@@ -24,11 +24,14 @@ def new_axes(ax: Axes | None, **settings: Any) -> Axes:
     return plt.subplots(**settings)[1] if ax is None else ax
 
 
-def describe(ax: Axes, text: str) -> Axes:
+def describe(ax: Axes, text: str, *, instead: str | None = None) -> Axes:
     """Attach a text description to the axes, in place of the one they had; return the axes.
+
+    instead: used in place of text unless it is None. Plot functions pass their caller's `description` here.
 
     text: what a reader who cannot see the picture needs to know, in one to three sentences. Raises ValueError if empty.
     """
+    text = text if instead is None else instead
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"A description is a sentence or two; got {text!r}.")
     ax._course_description = text.strip()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import index
+
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
@@ -11,14 +13,23 @@ Size = int | tuple[int, int]
 
 
 def kernel_positions(
-    size: Size, kernel_size: Size, *, stride: Size = 1, padding: Size = 0, dilation: Size = 1, ax: Axes | None = None
+    size: Size,
+    kernel_size: Size,
+    *,
+    stride: Size = 1,
+    padding: Size = 0,
+    dilation: Size = 1,
+    description: str | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw the padded input with the first and the last position of the kernel, and the output beside it.
 
     All settings as for `lenet_course.arithmetic.output_size`. Input pixels that no position reads are crossed out.
-    Raises ValueError if the kernel has no place to stand.
+    Raises ValueError for a setting that is no whole number or pair of them, or too small, and if the kernel has no place to
+    stand.
     """
-    settings = [_pair(value) for value in (size, kernel_size, stride, padding, dilation)]
+    given = {"size": size, "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+    settings = [_pair(name, value) for name, value in given.items()]
     (height, width), _, _, (pad_down, pad_across), _ = settings
     down, across = (_starts(*[pair[side] for pair in settings]) for side in (0, 1))
     taps_down, taps_across = ([d * tap for tap in range(k)] for k, d in zip(settings[1], settings[4], strict=True))
@@ -63,6 +74,7 @@ def kernel_positions(
         f"A {words}. A kernel of {len(taps_down)} x {len(taps_across)} taps has {len(down)} places down and {len(across)} "
         f"across; a dot marks where each begins, and the first and the last are hatched, as are the two pixels of the "
         f"{len(down)} x {len(across)} output that belong to them. Never read: {unread[0]} rows and {unread[1]} columns.",
+        instead=description,
     )
 
 
@@ -70,8 +82,16 @@ def _cell(ax: Axes, x: float, y: float, **style) -> None:
     ax.add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, linewidth=0.8, **style))
 
 
-def _pair(value: Size) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _pair(name: str, value: Size) -> tuple[int, int]:
+    least = 0 if name == "padding" else 1
+    try:
+        down, across = value if isinstance(value, tuple | list) else (value, value)
+        pair = index(down), index(across)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is a whole number, or a pair (height, width) of them; got {value!r}.") from None
+    if min(pair) < least:
+        raise ValueError(f"{name} is at least {least}; got {value!r}.")
+    return pair
 
 
 def _starts(size: int, kernel_size: int, stride: int, padding: int, dilation: int) -> list[int]:
