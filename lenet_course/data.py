@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
 
@@ -157,6 +158,45 @@ def scale_caffe(images: Tensor) -> Tensor:
             "Images that are scaled already go to the network as they are."
         )
     return images.unsqueeze(1).float() / 256
+
+
+# The 256 greys of a pixel as the paper scales them, p. 7: paper -0.1, ink 1.175.
+GREYS_1998 = torch.linspace(-0.1, 1.175, 256, dtype=torch.float64).float()
+
+
+def pad_1998(images: Tensor) -> Tensor:
+    """Add a border so that a digit fits the 1998 input field, and scale its pixels so that their mean is about 0.
+
+    images: (N, 28, 28) uint8, 0 = paper, 255 = ink.
+    Returns (N, 1, 32, 32) float32, paper = -0.1, ink = 1.175 (LeCun et al. 1998, p. 7); the border of 2 is paper too.
+    Raises ValueError for any other shape or dtype.
+    """
+    if not isinstance(images, Tensor) or images.shape[1:] != (28, 28) or images.dtype != torch.uint8:
+        raise ValueError(
+            f"pad_1998 expects raw images: (N, 28, 28) uint8, 0 to 255; got {describe_tensor(images)}. "
+            "Images that are padded already go to the network as they are."
+        )
+    scaled = GREYS_1998.to(images.device)[images.int()]
+    return pad(scaled, (2, 2, 2, 2), value=-0.1).unsqueeze(1)
+
+
+def check_scaled(images: Tensor, network: str, wanted: str, advice: str) -> None:
+    """Raise ValueError if pixels look as if they had not been scaled (0 to 255, say), or hold NaN.
+
+    images: any floating-point tensor. network, wanted ("0 to 1"), advice: for the message.
+    """
+    # On a GPU, reading one number would make it wait at every step; a compiled graph or a vmap cannot read any.
+    if images.device.type != "cpu" or torch.compiler.is_compiling() or images.numel() == 0:
+        return
+    try:
+        lowest, highest = (float(end) for end in images.detach().aminmax())
+    except RuntimeError:
+        return
+    # Generous, for noise and other scalings.
+    if not (-20 < lowest <= highest < 20):
+        raise ValueError(
+            f"{network} expects pixels scaled to about {wanted}; got values from {lowest:g} to {highest:g}. {advice}."
+        )
 
 
 def describe_tensor(value: object) -> str:

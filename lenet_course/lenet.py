@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, relu
 
-from lenet_course.data import describe_tensor, scale_caffe
+from lenet_course.data import check_scaled, describe_tensor, scale_caffe
 
 
 class LeNet(nn.Module):
@@ -86,20 +86,4 @@ class LeNet(nn.Module):
             if not self.any_size:
                 advice += ", and LeNet(any_size=True) for images of another size"
             raise ValueError(f"LeNet expects images of shape {wanted}; got {tuple(images.shape)}. {advice}.")
-        _check_scaled(images)
-
-
-def _check_scaled(images: Tensor) -> None:
-    # On a GPU, reading one number would make it wait at every step; a compiled graph or a vmap cannot read any.
-    if images.device.type != "cpu" or torch.compiler.is_compiling() or images.numel() == 0:
-        return
-    try:
-        lowest, highest = (float(end) for end in images.detach().aminmax())
-    except RuntimeError:
-        return
-    # Generous, for noise and other scalings; it is there to catch pixels from 0 to 255, and NaN.
-    if not (-20 < lowest <= highest < 20):
-        raise ValueError(
-            f"LeNet expects pixels scaled to about 0 to 1; got values from {lowest:g} to {highest:g}. "
-            "Use model.prepare(images) on raw uint8 digits."
-        )
+        check_scaled(images, "LeNet", "0 to 1", "Use model.prepare(images) on raw uint8 digits")
