@@ -31,12 +31,8 @@ def eta_of_pass(number: int, schedule: Iterable[tuple[int, float]] = SCHEDULE_19
     """
     if number < 1:
         raise ValueError(f"Passes are counted from 1; got {number}.")
-    last = 0
-    for passes, eta in schedule:
-        last += passes
-        if number <= last:
-            break
-    return eta
+    etas = [eta for passes, eta in schedule for _ in range(passes)]
+    return etas[min(number, len(etas)) - 1]
 
 
 # --- Second derivatives ---------------------------------------------------------------------------------------------

@@ -124,7 +124,9 @@ def _check(digits: Digits, order: Tensor, loss: str, j: float) -> np.ndarray:
     if digits.images.shape[1:] != (28, 28):
         raise ValueError(f"LeNet5 is trained on raw digits of 28x28; got {digits!r}.")
     if order.dim() != 1 or order.dtype != torch.int64 or len(order) == 0:
-        raise ValueError(f"order is a row of digit numbers, (N,) int64, N from 1; got {tuple(order.shape)} {order.dtype}.")
+        raise ValueError(
+            f"order is a row of digit numbers, (N,) int64, N from 1; got {tuple(order.shape)} {order.dtype}."
+        )
     if order.min() < 0 or order.max() >= len(digits):
         raise ValueError(f"order has numbers from {order.min()} to {order.max()}, but there are {len(digits)} digits.")
     if digits.labels.min() < 0 or digits.labels.max() > 9:
@@ -447,7 +449,9 @@ def _update_c1(p, steps, v):
                 for row in range(0, 28, 4):
                     a, x = d[32 * row :], v.image[32 * (row + ky) + kx :]
                     for i in range(32):
-                        lanes[i] += (a[i] * x[i] + a[i + 32] * x[i + 32]) + (a[i + 64] * x[i + 64] + a[i + 96] * x[i + 96])
+                        lanes[i] += (a[i] * x[i] + a[i + 32] * x[i + 32]) + (
+                            a[i + 64] * x[i + 64] + a[i + 96] * x[i + 96]
+                        )
                 p.c1_weight[m, 0, ky, kx] -= steps.c1_weight[m, 0, ky, kx] * _sum_of_lanes(lanes)
 
 

@@ -1,0 +1,168 @@
+"""The experiments: which runs each consists of, and the table that it leaves in data/results."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lenet_course import __version__
+from lenet_course.data import load_mnist
+from lenet_course.reproduce.distortions import Distortion
+from lenet_course.reproduce.rejection import rejection_curve
+from lenet_course.reproduce.runs import Run, Settings, start, training_digits
+from lenet_course.sdlm import CURVATURE_PATTERNS, SDLM
+from lenet_course.sdlm_compiled import distances, train_patterns
+
+REJECTION_TARGET = 0.005  # Fig. 11: how many to reject for 0.5% error on the rest
+FIRST_PATTERNS = 2_000
+
+# Chosen among WEAK, MEDIUM and STRONG on the last 5,000 training digits (lenet5_choices.csv).
+WEAK = Distortion(translation=1.0, scaling=0.05, squeezing=0.05, shear=0.1)
+MEDIUM = Distortion(translation=1.5, scaling=0.1, squeezing=0.1, shear=0.2)
+STRONG = Distortion(translation=2.5, scaling=0.2, squeezing=0.2, shear=0.4)
+DISTORTION = MEDIUM
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """runs: the settings of all its runs. table: writes its CSV from them, when all have finished."""
+
+    title: str
+    runs: Callable[[int | None], list[Settings]]
+    table: Callable[[Sequence[Run], Path], None]
+
+
+# --- Which runs -----------------------------------------------------------------------------------------------------
+
+
+def figure5(seeds: int | None) -> list[Settings]:
+    return [Settings(seed=seed) for seed in range(seeds or 10)]
+
+
+def figure6(seeds: int | None) -> list[Settings]:
+    return [Settings(seed=seed, digits=digits) for digits in (15_000, 30_000, 60_000) for seed in range(seeds or 3)]
+
+
+def distortions(seeds: int | None) -> list[Settings]:
+    return [Settings(seed=seed, distortion=DISTORTION) for seed in range(seeds or 3)]
+
+
+def choices(seeds: int | None) -> list[Settings]:
+    """What the paper leaves open, one thing changed at a time, on 55,000 digits; distortions need all 20 passes to show."""
+    base = Settings(validation=True, digits=55_000, passes=5)
+    changed = [base]
+    changed += [replace(base, eta_factor=factor) for factor in (0.02, 0.05, 0.1, 0.3, 0.5, 1.0)]
+    changed += [replace(base, initial="2.4/n", eta_factor=factor) for factor in (0.2, 1.0)]
+    changed += [replace(base, j=j) for j in (0.1, 3.0, 10.0, 30.0, 100.0)]
+    changed += [replace(base, loss="mse"), replace(base, order="same")]
+    changed += [replace(base, passes=20, distortion=distortion) for distortion in (None, WEAK, MEDIUM, STRONG)]
+    return [replace(settings, seed=seed) for settings in changed for seed in range(seeds or 3)]
+
+
+# --- What is kept ---------------------------------------------------------------------------------------------------
+
+
+def write_passes(runs: Sequence[Run], path: Path) -> None:
+    """A row for each pass of each run."""
+    rows = []
+    for run in runs:
+        for row in run.rows:
+            kept = {key: value for key, value in asdict(row).items() if key not in ("number", "seconds")}
+            rows.append({"seed": run.settings.seed, "pass": row.number, **kept, **_settings(run.settings)})
+        if run.stopped:
+            rows.append({"seed": run.settings.seed, "pass": len(run.rows) + 1, **_settings(run.settings)})
+    write_table(path, rows)
+
+
+def write_last_pass(runs: Sequence[Run], path: Path) -> None:
+    """A row for each run, as it was after its last pass; errors are empty for a run whose weights ran away."""
+    rows = []
+    for run in runs:
+        last = {} if run.stopped else {key: getattr(run.rows[-1], key) for key in ("training_error", "error")}
+        rows.append({"seed": run.settings.seed, "training_error": "", "error": "", **last, **_settings(run.settings)})
+    write_table(path, rows)
+
+
+def write_rejection(runs: Sequence[Run], path: Path) -> None:
+    """A row for each run: which fraction of the test digits to reject for 0.5% error on the rest."""
+    test = load_mnist("test")
+    rows = []
+    for run in runs:
+        curve = rejection_curve(distances(run.model, test.images), test.labels)
+        rejected = {"error": float(curve.error[0]), "rejected": round(curve.rejected_for(REJECTION_TARGET), 6)}
+        rows.append(
+            {"seed": run.settings.seed, **rejected, "error_on_rest": REJECTION_TARGET, **_settings(run.settings)}
+        )
+    write_table(path, rows)
+
+
+def write_first_patterns(runs: Sequence[Run], path: Path) -> None:
+    """A row for each seed of Figure 5: what its first 2,000 patterns gave, for others to check theirs by."""
+    write_table(path, [first_patterns(run.settings) for run in runs])
+
+
+def first_patterns(settings: Settings) -> dict[str, object]:
+    """Train on the first 2,000 patterns of a run's first pass, and return what came out."""
+    model, generator = start(settings)
+    digits = training_digits(settings, load_mnist("train"))
+    optimizer = SDLM(model, eta=settings.eta_factor * 5e-4)
+    sample = torch.randperm(len(digits), generator=generator)[:CURVATURE_PATTERNS]
+    order = torch.randperm(len(digits), generator=generator)[:FIRST_PATTERNS]
+    optimizer.estimate(model.prepare(digits.images[sample]))
+    seen = train_patterns(model, digits, order, optimizer.step_sizes(), loss=settings.loss, j=settings.j)
+    total = sum(float(parameter.detach().double().abs().sum()) for parameter in model.parameters())
+    return {
+        "seed": settings.seed,
+        "patterns": seen.patterns,
+        "wrong": seen.wrong,
+        "mean_loss": round(seen.loss, 6),
+        "sum_of_absolute_weights": round(total, 4),
+        **_settings(settings),
+    }
+
+
+def _settings(settings: Settings) -> dict[str, object]:
+    kept = {key: value for key, value in asdict(settings).items() if key not in ("seed", "distortion")}
+    distortion = asdict(settings.distortion) if settings.distortion else {}
+    return {**kept, "distortion": " ".join(f"{name}={limit:g}" for name, limit in distortion.items())}
+
+
+def write_table(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    """Write rows as CSV, with the machine, the versions and the date at the end of each."""
+    made = {
+        "machine": f"{platform.system()} {platform.machine()}",
+        "torch": torch.__version__,
+        "course": __version__,
+        "date": datetime.date.today().isoformat(),
+    }
+    columns = list(dict.fromkeys(key for row in rows for key in row)) + list(made)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with unfinished.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**row, **made} for row in rows)
+    os.replace(unfinished, path)
+
+
+EXPERIMENTS = {
+    "choices": Experiment("what the paper leaves open, on digits held out of training", choices, write_last_pass),
+    "figure5": Experiment("error after each of 20 passes", figure5, write_passes),
+    "figure6": Experiment("15,000, 30,000 and 60,000 training digits", figure6, write_last_pass),
+    "distortions": Experiment("540,000 distorted digits beside the 60,000", distortions, write_passes),
+    "rejection": Experiment("how many to reject for 0.5% error on the rest", figure5, write_rejection),
+    "first_patterns": Experiment("the first 2,000 patterns of each seed, to check by", figure5, write_first_patterns),
+}
+
+
+def median_run(runs: Sequence[Run]) -> Run:
+    """Return the run whose last test error is the median; of an even number, the lower of the two in the middle."""
+    ranked = sorted(runs, key=lambda run: (run.rows[-1].error, run.settings.seed))
+    return ranked[(len(ranked) - 1) // 2]
