@@ -46,6 +46,13 @@ DRAWINGS = {
     "kernel_positions": lambda table, **axes: plots.kernel_positions(7, 3, **axes),
     "architecture": lambda table, **axes: plots.architecture(table, **axes),
     "parameter_share": lambda table, **axes: plots.parameter_share(table, **axes),
+    "connection_table": lambda table, **axes: plots.connection_table(torch.eye(3) > 0, **axes),
+    "number_grid": lambda table, **axes: plots.number_grid(
+        torch.eye(3), x_label="Digit", y_label="Code", quantity="Distance", **axes
+    ),
+    "seed_bands": lambda table, **axes: plots.seed_bands(
+        {"ours": [[3.0, 1.0], [5.0, 2.0]]}, x_label="Pass", y_label="Test error (%)", **axes
+    ),
 }
 
 
@@ -392,6 +399,37 @@ def sheets(shape):
     return min(shape[0], 9) if shape[1:] not in ((), (1, 1)) else 1
 
 
+# --- tables and seeds -----------------------------------------------------------------------------------------------
+
+
+def test_a_connection_table_marks_exactly_what_is_connected():
+    connected = torch.tensor([[True, False, True], [False, False, True]])
+    ax = plots.connection_table(connected)
+    assert [text.get_position() for text in ax.texts] == [(0, 0), (2, 0), (2, 1)]
+    assert "3 marks" in plots.description_of(ax.figure) and "2: 0, 1." in plots.description_of(ax.figure)
+
+
+def test_a_number_grid_writes_every_number_and_frames_the_chosen_cells():
+    ax = plots.number_grid(
+        [[0, 48], [72, 7.26]], x_label="Digit", y_label="Code", quantity="Distance", highlight=[(0, 1)]
+    )
+    assert texts(ax) == ["0", "48", "72", "7"]
+    (frame,) = ax.lines
+    assert set(frame.get_xdata()) == {0.5, 1.5} and set(frame.get_ydata()) == {-0.5, 0.5}
+
+
+def test_a_seed_band_has_the_mean_as_line_and_reaches_from_the_smallest_to_the_largest_seed():
+    ax = plots.seed_bands(
+        {"ours": [[3.0, 1.0], [5.0, 2.0]]}, points={"paper": [4.5]}, x_label="Pass", y_label="Test error (%)"
+    )
+    mean, paper = ax.lines
+    assert mean.get_ydata().tolist() == [4.0, 1.5] and mean.get_xdata().tolist() == [1, 2]
+    assert paper.get_ydata().tolist() == [4.5]
+    band = ax.collections[0].get_paths()[0].get_extents()
+    assert (band.y0, band.y1) == (1.0, 5.0)
+    assert "mean and range of 2 seeds" in ax.get_legend().get_texts()[0].get_text()
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
@@ -427,6 +465,11 @@ def sheets(shape):
         (lambda: plots.score_history(torch.zeros(3, 9), label=1), r"\(T, 10\)"),
         (lambda: plots.score_history(torch.zeros(3, 10), label=1, x=[1]), "1 places"),
         (lambda: plots.architecture(layer_table_without_rows()), "no rows"),
+        (lambda: plots.connection_table([True, False]), r"got shape \(2,\)"),
+        (lambda: plots.number_grid([[1, -1]], x_label="x", y_label="y", quantity="q"), "0 or above"),
+        (lambda: plots.seed_bands({}, x_label="x", y_label="y"), "nothing to draw"),
+        (lambda: plots.seed_bands({"a": [1, 2]}, x_label="x", y_label="y"), r"'a' has shape \(2,\)"),
+        (lambda: plots.seed_bands({"a": [[1]]}, points={"p": []}, x_label="x", y_label="y"), "'p' have shape"),
         (lambda: plots.parameter_share(layer_table_without_rows()), "no layer of the table has parameters"),
     ],
 )

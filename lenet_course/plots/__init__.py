@@ -5,8 +5,10 @@ text says what is drawn and holds no measured number, since nbval compares it be
 """
 
 from lenet_course.plots.architecture import architecture, parameter_share
+from lenet_course.plots.bands import seed_bands
 from lenet_course.plots.curves import bars, confusion_matrix, curves, score_history
 from lenet_course.plots.describing import describe, description_of, show, use_course_style
+from lenet_course.plots.grids import connection_table, number_grid
 from lenet_course.plots.maps import digit, digits, feature_maps, kernels
 from lenet_course.plots.positions import kernel_positions
 
@@ -14,6 +16,7 @@ __all__ = [
     "architecture",
     "bars",
     "confusion_matrix",
+    "connection_table",
     "curves",
     "describe",
     "description_of",
@@ -22,8 +25,10 @@ __all__ = [
     "feature_maps",
     "kernel_positions",
     "kernels",
+    "number_grid",
     "parameter_share",
     "score_history",
+    "seed_bands",
     "show",
     "use_course_style",
 ]
