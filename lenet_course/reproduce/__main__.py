@@ -17,6 +17,7 @@ import lenet_course  # noqa: F401 - before torch: it says how OpenMP threads wai
 from lenet_course.data import DATA_FOLDER
 from lenet_course.reproduce.experiments import EXPERIMENTS
 from lenet_course.reproduce.side_by_side import run_all
+from lenet_course.reproduce.tables import RESULTS_FOLDER
 
 RUNS_FOLDER = DATA_FOLDER.parent / "my_runs"
 
@@ -49,9 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=_positive, default=os.cpu_count() or 1, help="runs at a time (default: one for each core)"
     )
     parser.add_argument("--folder", type=Path, default=RUNS_FOLDER, help="where checkpoints are (default: my_runs)")
-    parser.add_argument(
-        "--results", type=Path, default=DATA_FOLDER / "results", help="where tables go (default: data/results)"
-    )
+    parser.add_argument("--results", type=Path, default=RESULTS_FOLDER, help="where tables go (default: data/results)")
     return parser
 
 

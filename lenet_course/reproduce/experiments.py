@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import datetime
-import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from lenet_course import __version__
 from lenet_course.data import load_mnist
 from lenet_course.reproduce.distortions import Distortion
 from lenet_course.reproduce.rejection import rejection_curve
 from lenet_course.reproduce.runs import Run, Settings, start, training_digits
+from lenet_course.reproduce.tables import write_table
 from lenet_course.sdlm import CURVATURE_PATTERNS, SDLM
 from lenet_course.sdlm_compiled import distances, train_patterns
 
@@ -59,7 +55,7 @@ def choices(seeds: int | None) -> list[Settings]:
     base = Settings(validation=True, digits=55_000, passes=5)
     changed = [base]
     changed += [replace(base, eta_factor=factor) for factor in (0.02, 0.05, 0.1, 0.3, 0.5, 1.0)]
-    changed += [replace(base, initial="2.4/n", eta_factor=factor) for factor in (0.2, 1.0)]
+    changed += [replace(base, initial="2.4/n", eta_factor=factor) for factor in (0.02, 0.2, 1.0)]
     changed += [replace(base, j=j) for j in (0.1, 3.0, 10.0, 30.0, 100.0)]
     changed += [replace(base, loss="mse"), replace(base, order="same")]
     changed += [replace(base, passes=20, distortion=distortion) for distortion in (None, WEAK, MEDIUM, STRONG)]
@@ -132,24 +128,6 @@ def _settings(settings: Settings) -> dict[str, object]:
     kept = {key: value for key, value in asdict(settings).items() if key not in ("seed", "distortion")}
     distortion = asdict(settings.distortion) if settings.distortion else {}
     return {**kept, "distortion": " ".join(f"{name}={limit:g}" for name, limit in distortion.items())}
-
-
-def write_table(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """Write rows as CSV, with the machine, the versions and the date at the end of each."""
-    made = {
-        "machine": f"{platform.system()} {platform.machine()}",
-        "torch": torch.__version__,
-        "course": __version__,
-        "date": datetime.date.today().isoformat(),
-    }
-    columns = list(dict.fromkeys(key for row in rows for key in row)) + list(made)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with unfinished.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, **made} for row in rows)
-    os.replace(unfinished, path)
 
 
 EXPERIMENTS = {
