@@ -1,9 +1,8 @@
-import inspect
 import math
-import re
 
 import pytest
 import torch
+from shape_comments import check_shape_comments
 from torch import nn
 from torch.nn import functional
 
@@ -100,44 +99,21 @@ def test_the_same_seed_gives_the_same_network():
 
 
 def test_shape_comments_hold():
-    """Run forward line by line, and compare `# (N, ...)` at the end of each line with what the line assigned."""
-    lines, first = inspect.getsourcelines(LeNet.forward)
-    claims = {
-        first + number: tuple(int(n) for n in re.findall(r"\d+", comment.group(1)))
-        for number, line in enumerate(lines)
-        if (comment := re.search(r"#\s*\(N,([^)]*)\)\s*$", line))
-    }
-    assert len(claims) == 7
-    seen = shapes_by_line(LeNet(), torch.rand(3, 1, 28, 28))
-    for line, shape in claims.items():
-        assert seen[line] == (3, *shape), f"line {line} says {shape}, but the shape is {seen[line]}"
+    check_shape_comments(LeNet(), torch.rand(3, 1, 28, 28), count=7)
 
 
-def shapes_by_line(net: nn.Module, images: torch.Tensor) -> dict[int, tuple[int, ...]]:
-    """Return the shape of x after each line of forward; the def line stands for the input, the last for the output."""
-    import sys
+class WrongComment(nn.Module):
+    def forward(self, images):  # (N, 1, 4, 4)
+        x = images.flatten(start_dim=1)  # (N, 16)
+        x = x[:, :3]  # (N, 4)
+        return x.sum(dim=1)  # (N,)
 
-    code, seen, state = type(net).forward.__code__, {}, {}
 
-    def trace(frame, event, argument):
-        if frame.f_code is not code:
-            return None
-        if event == "call":
-            seen[frame.f_lineno] = tuple(frame.f_locals["images"].shape)
-        elif state.get("line") and "x" in frame.f_locals:
-            seen[state["line"]] = tuple(frame.f_locals["x"].shape)
-        if event == "return":
-            seen[frame.f_lineno] = tuple(argument.shape)
-        state["line"] = frame.f_lineno
-        return trace
-
-    previous = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        net(images)
-    finally:
-        sys.settrace(previous)
-    return seen
+def test_a_wrong_shape_comment_is_noticed():
+    with pytest.raises(AssertionError, match=r"says \(4,\), but the shape is \(2, 3\)"):
+        check_shape_comments(WrongComment(), torch.rand(2, 1, 4, 4), count=4)
+    with pytest.raises(AssertionError, match="4 shape comments instead of 5"):
+        check_shape_comments(WrongComment(), torch.rand(2, 1, 4, 4), count=5)
 
 
 # --- predict and loss -----------------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 
 from lenet_course.reproduce.runs import Run, Settings, run
@@ -15,21 +17,31 @@ def run_all(settings: Sequence[Settings], folder: Path, workers: int, *, report:
     """Do all runs, `workers` at a time, and return them in the order of their settings. report: print a line a pass."""
     finished = {}
     # Fresh processes, since torch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_die_at_once_at_ctrl_c)
-    with pool:
-        started = {pool.submit(run, one, folder, print_pass if report else _say_nothing): one for one in settings}
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        with _deaf_to_ctrl_c():  # processes started here stay so; this one stops them
+            started = {pool.submit(run, one, folder, print_pass if report else _say_nothing): one for one in settings}
         try:
             for future in as_completed(started):
                 finished[started[future]] = future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            # Nothing is lost: a checkpoint is whole at any moment.
+            for process in multiprocessing.active_children():
+                process.terminate()
             raise
     return [finished[one] for one in settings]
 
 
-def _die_at_once_at_ctrl_c() -> None:
-    # Without a traceback from each process; a checkpoint is whole at any moment.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one may say what happens to signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _say_nothing(current: Run) -> None:
