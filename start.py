@@ -42,6 +42,7 @@ MODULES = (
     "jupyterlab_widgets",
     "matplotlib",
     "numpy",
+    "numba",
     "safetensors",
     "tqdm",
     "pytest",

@@ -12,7 +12,21 @@ import lenet_course
 
 PACKAGE = Path(lenet_course.__file__).parent
 # A module imports only those above it. Folders count as one; the last two are for learners, and nothing imports them.
-ORDER = ("arithmetic", "data", "lenet", "progress", "training", "weights", "plots", "widgets", "exercises")
+ORDER = (
+    "arithmetic",
+    "data",
+    "lenet",
+    "lenet5",
+    "progress",
+    "training",
+    "sdlm",
+    "sdlm_compiled",
+    "weights",
+    "plots",
+    "reproduce",
+    "widgets",
+    "exercises",
+)
 
 
 def name_of(path):
