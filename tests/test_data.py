@@ -2,6 +2,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import math
 import os
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from lenet_course.data import (
     MNIST_FILES,
     DataFileError,
     Digits,
+    check_scaled,
     load_mnist,
+    pad_1998,
     scale_caffe,
     shuffled_batches,
     verify_mnist,
@@ -206,6 +209,112 @@ def test_scale_caffe_is_times_one_256th():
 def test_scale_caffe_takes_raw_images_only(images):
     with pytest.raises(ValueError, match=r"expects raw images: \(N, height, width\) uint8"):
         scale_caffe(images)
+
+
+def test_pad_1998_gives_paper_ink_and_every_grey_between():
+    raw = torch.zeros(2, 28, 28, dtype=torch.uint8)
+    raw[1].view(-1)[:256] = torch.arange(256)
+    padded = pad_1998(raw)
+    assert padded.shape == (2, 1, 32, 32) and padded.dtype == torch.float32
+    paper, ink = padded[1, 0, 2, 2], padded[1, 0, 2:30, 2:30].flatten()[255]
+    assert paper == torch.tensor(-0.1) and ink == torch.tensor(1.175)
+    expected = -0.1 + 0.005 * torch.arange(256, dtype=torch.float64)
+    torch.testing.assert_close(padded[1, 0, 2:30, 2:30].flatten()[:256].double(), expected, rtol=0, atol=1e-7)
+    assert (padded[0] == paper).all()
+
+
+def test_pad_1998_puts_the_digit_in_the_middle_and_paper_around_it():
+    raw = torch.full((1, 28, 28), 255, dtype=torch.uint8)
+    raw[0, 0, 27] = 0
+    padded = pad_1998(raw)[0, 0]
+    border = torch.ones(32, 32, dtype=torch.bool)
+    border[2:30, 2:30] = False
+    assert (padded[border] == torch.tensor(-0.1)).all()
+    assert (padded == torch.tensor(1.175)).sum() == 28 * 28 - 1
+    assert padded[2, 29] == torch.tensor(-0.1)
+
+
+def test_pad_1998_leaves_the_digits_as_they_were(few_digits):
+    before = few_digits.images.clone()
+    assert torch.equal(pad_1998(few_digits.images)[:, 0, 2:30, 2:30] > 0.5, few_digits.images > 120)
+    assert torch.equal(few_digits.images, before)
+
+
+def test_the_1998_field_has_mean_0_and_variance_an_eighth(train_digits):
+    """Not the variance of 1 that the paper gives for its field, p. 7."""
+    padded = pad_1998(train_digits.images[:10_000])
+    assert padded.mean().item() == pytest.approx(0.028, abs=0.002)
+    assert padded.var().item() == pytest.approx(0.12, abs=0.005)
+
+
+def test_pad_1998_of_no_digits():
+    assert pad_1998(torch.zeros(0, 28, 28, dtype=torch.uint8)).shape == (0, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("images", "got"),
+    [
+        (torch.zeros(1, 1, 32, 32), r"\(1, 1, 32, 32\) float32"),
+        (torch.zeros(1, 28, 28), r"\(1, 28, 28\) float32"),
+        (torch.zeros(28, 28, dtype=torch.uint8), r"\(28, 28\) uint8"),
+        (torch.zeros(1, 1, 28, 28, dtype=torch.uint8), r"\(1, 1, 28, 28\) uint8"),
+        (torch.zeros(1, 32, 32, dtype=torch.uint8), r"\(1, 32, 32\) uint8"),
+        (torch.zeros(1, 784, dtype=torch.uint8), r"\(1, 784\) uint8"),
+        (torch.zeros(1, 28, 28, dtype=torch.int64), r"\(1, 28, 28\) int64"),
+        ([[0]], "a list"),
+    ],
+)
+def test_pad_1998_takes_raw_digits_only(images, got):
+    with pytest.raises(ValueError, match=rf"expects raw images: \(N, 28, 28\) uint8, 0 to 255; got {got}\.") as error:
+        pad_1998(images)
+    assert "Images that are padded already go to the network as they are." in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "got"),
+    [
+        (0.0, 255.0, "from 0 to 255"),
+        (-255.0, 0.5, "from -255 to 0.5"),
+        (0.0, 20.0, "from 0 to 20"),
+        (-20.0, 1.0, "from -20 to 1"),
+        (0.0, math.inf, "from 0 to inf"),
+        (0.0, math.nan, "from nan to nan"),
+    ],
+)
+def test_pixels_that_were_not_scaled_are_noticed(low, high, got):
+    images = torch.tensor([[low, 0.25, high]])
+    with pytest.raises(ValueError) as error:
+        check_scaled(images, "MyNet", "-1 to 1", "Divide by 255")
+    assert str(error.value) == f"MyNet expects pixels scaled to about -1 to 1; got values {got}. Divide by 255."
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_pixels_of_another_scaling_pass(dtype):
+    check_scaled(torch.tensor([[-19.5, 0.0], [1.0, 19.5]], dtype=dtype), "MyNet", "-1 to 1", "")
+    check_scaled(torch.zeros(0, 1, 32, 32, dtype=dtype), "MyNet", "-1 to 1", "")
+
+
+def test_checking_pixels_leaves_gradients_alone():
+    images = torch.rand(2, 3, requires_grad=True)
+    check_scaled(images, "MyNet", "0 to 1", "")
+    images.sum().backward()
+    assert torch.equal(images.grad, torch.ones(2, 3))
+
+
+def test_pixels_are_not_read_where_reading_them_would_wait_or_cannot_be_done(monkeypatch):
+    unscaled = torch.full((2, 3), 255.0)
+
+    def check(images):
+        check_scaled(images, "MyNet", "0 to 1", "")
+        return images
+
+    check(unscaled.to("meta"))  # stands for any other device
+    torch.func.vmap(check)(unscaled)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    check(unscaled)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="from 255 to 255"):
+        check(unscaled)
 
 
 # --- batches --------------------------------------------------------------------------------------------------------

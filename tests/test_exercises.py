@@ -3,14 +3,17 @@
 The solutions themselves stand in the chapters and are run by test_chapters.py.
 """
 
+import math
+
 import pytest
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy, max_pool2d, relu
+from torch.nn.functional import avg_pool2d, cross_entropy, max_pool2d, pad, relu
 
-from lenet_course.exercises import chapter_1, chapter_2, chapter_3
+from lenet_course.exercises import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5
 from lenet_course.exercises.checking import NOT_ATTEMPTED, RIGHT, WRONG, Verdict, check_function, check_value
 from lenet_course.lenet import LeNet
+from lenet_course.lenet5 import squash
 
 
 def square(number):
@@ -292,3 +295,165 @@ def loop(rate=0.05, extra=0):
 def test_training_loop(function, outcome, told):
     verdict = chapter_3.training_loop(function)
     assert verdict.outcome == outcome and told in verdict.message
+
+
+# --- chapter 4 ------------------------------------------------------------------------------------------------------
+
+
+def test_table_parameters():
+    def right(table, kernel_size):
+        return sum(row.count("X") for row in table) * kernel_size**2 + len(table[0])
+
+    assert chapter_4.table_parameters(right).outcome == RIGHT
+    assert chapter_4.table_parameters(lambda table, kernel_size: None).outcome == NOT_ATTEMPTED
+    no_bias = chapter_4.table_parameters(lambda table, kernel_size: right(table, kernel_size) - len(table[0]))
+    assert no_bias.outcome == WRONG and "one bias" in no_bias.message
+    dense = chapter_4.table_parameters(lambda table, kernel_size: len(table) * len(table[0]) * kernel_size**2)
+    assert dense.outcome == WRONG
+
+
+def sums(maps):
+    return 4 * avg_pool2d(maps[None], 2)[0]
+
+
+@pytest.mark.parametrize(
+    ("pool", "hint"),
+    [
+        (lambda maps, c, b: c * sums(maps) + b, "still has to be squashed"),
+        (lambda maps, c, b: squash(c * sums(maps) / 4 + b), "takes the mean"),
+        (lambda maps, c, b: squash(c * sums(maps) * b), "bias is multiplied in"),
+        (lambda maps, c, b: torch.tanh(c * sums(maps) + b), "plain tanh"),
+        (lambda maps, c, b: torch.sigmoid(c * sums(maps) + b), "logistic"),
+        (lambda maps, c, b: squash(c * max_pool2d(maps, 2) + b), "the values are not"),
+        (lambda maps, c, b: maps, r"(3, 6, 8) came out. Expected: (3, 3, 4)"),
+        (lambda maps, c, b: maps @ c, "RuntimeError was raised"),
+    ],
+)
+def test_subsampling_that_is_another_one_is_told_which(pool, hint):
+    verdict = chapter_4.subsample(lambda maps, c, b: pool(maps, c[:, None, None], b[:, None, None]))
+    assert verdict.outcome == WRONG and hint in verdict.message
+
+
+def test_subsample():
+    def right(maps, coefficient, bias):
+        return squash(coefficient[:, None, None] * sums(maps) + bias[:, None, None])
+
+    assert chapter_4.subsample(right).outcome == RIGHT
+    assert chapter_4.subsample(...).outcome == chapter_4.subsample(lambda *given: None).outcome == NOT_ATTEMPTED
+    assert "without brackets" in chapter_4.subsample(torch.zeros(3)).message
+
+
+def found(border, squashed, power):
+    def forward(net, digits):
+        x = squash(net.s2(squash(net.c1(pad(-0.1 + 1.275 * digits[:, None] / 255, [2] * 4, value=border)))))
+        x = net.s4(squash(net.c3(x)))
+        x = squash(net.f6(squash(net.c5(squash(x) if squashed else x)).flatten(1)))
+        return ((x[:, None] - net.output.codes).abs() ** power).sum(dim=2)
+
+    return forward
+
+
+def test_the_bug_hunt_says_how_many_are_left():
+    assert chapter_4.found(found(0.0, False, 1)).outcome == NOT_ATTEMPTED
+    assert chapter_4.found(found(-0.1, True, 2)).outcome == RIGHT
+    for mended in ((-0.1, False, 1), (0.0, True, 1), (0.0, False, 2)):
+        assert "1 mended, 2 left" in chapter_4.found(found(*mended)).message
+    for mended in ((-0.1, True, 1), (-0.1, False, 2), (0.0, True, 2)):
+        assert "2 mended, 1 left" in chapter_4.found(found(*mended)).message
+
+
+def test_the_bug_hunt_notices_other_changes():
+    assert "Something else changed" in chapter_4.found(found(-0.1, True, 3)).message
+    assert "Expected: distances" in chapter_4.found(lambda net, digits: digits).message
+    assert "TypeError was raised" in chapter_4.found(lambda net: net).message
+    assert "without brackets" in chapter_4.found(torch.zeros(20, 10)).message
+
+
+def test_the_checks_leave_the_callers_generator_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    chapter_4.found(found(0.0, False, 1))
+    chapter_4.table_parameters(lambda table, kernel_size: 0)
+    chapter_4.subsample(lambda maps, c, b: maps)
+    assert torch.equal(torch.rand(1), expected)
+
+
+# --- chapter 5 ------------------------------------------------------------------------------------------------------
+
+
+def stable_loss(distances, label, j):
+    nearest = min(j, *distances)
+    total = math.exp(nearest - j) + sum(math.exp(nearest - y) for y in distances)
+    return distances[label] + math.log(total) - nearest
+
+
+def test_loss_of_pattern():
+    assert chapter_5.loss_of_pattern(stable_loss).outcome == RIGHT
+    assert chapter_5.loss_of_pattern(lambda *given: torch.tensor(stable_loss(*given))).outcome == RIGHT
+    assert chapter_5.loss_of_pattern(lambda *given: None).outcome == NOT_ATTEMPTED
+
+
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (lambda y, label, j: y[label], "gave 3.0"),
+        (lambda y, label, j: y[label] + math.log(math.exp(-j) + sum(math.exp(-d) for d in y)), "ValueError"),
+        (lambda y, label, j: stable_loss(y, label, j) + math.exp(-j), "Expected"),
+        (lambda y, label, j: "much", "gave 'much'"),
+    ],
+)
+def test_a_loss_that_is_another_one_is_told_so(loss, said):
+    verdict = chapter_5.loss_of_pattern(loss)
+    assert verdict.outcome == WRONG and said in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("curvature", "hint"),
+    [
+        (lambda x, h: h.T @ x**2, "their mean"),
+        (lambda x, h: h.T @ x / 6, "inputs must be squared"),
+        (lambda x, h: (h**2).T @ x**2 / 6, "only the inputs are squared"),
+        (lambda x, h: x.T @ h, "(4, 3) came out. Expected: a tensor of shape (3, 4)"),
+        (lambda x, h: x @ h, "RuntimeError was raised"),
+        (lambda x, h: 2 * h.T @ x**2 / 6, "the values are not"),
+        (lambda x, h: "much", "a str came out"),
+    ],
+)
+def test_a_curvature_that_is_another_one_is_told_which(curvature, hint):
+    verdict = chapter_5.weight_curvature(curvature)
+    assert verdict.outcome == WRONG and hint in verdict.message
+
+
+def test_weight_curvature():
+    assert chapter_5.weight_curvature(lambda x, h: h.T @ x**2 / len(x)).outcome == RIGHT
+    assert chapter_5.weight_curvature(...).outcome == NOT_ATTEMPTED
+    assert chapter_5.weight_curvature(lambda x, h: None).outcome == NOT_ATTEMPTED
+    assert "without brackets" in chapter_5.weight_curvature(torch.zeros(3, 4)).message
+
+
+def rest(distances, labels, rejected):
+    two = distances.topk(2, dim=1, largest=False).values
+    kept = (two[:, 1] - two[:, 0]).argsort()[rejected:]
+    return distances[kept].argmin(dim=1) != labels[kept]
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda *given: rest(*given).sum(), "a number of digits"),
+        (lambda *given: 1 - rest(*given).float().mean(), "the fraction that is right"),
+        (lambda y, t, n: (y.argmin(dim=1) != t).float().mean(), "Sort by the gap"),
+        (lambda *given: rest(*given).sum() / 200, "not by how many there were"),
+        (lambda *given: rest(*given), "Expected: a single number"),
+    ],
+)
+def test_an_error_on_the_rest_that_is_another_one_is_told_which(answer, hint):
+    verdict = chapter_5.error_on_the_rest(answer)
+    assert verdict.outcome == WRONG and hint in verdict.message
+
+
+def test_error_on_the_rest():
+    assert chapter_5.error_on_the_rest(lambda *given: rest(*given).float().mean()).outcome == RIGHT
+    assert chapter_5.error_on_the_rest(lambda *given: float(rest(*given).float().mean())).outcome == RIGHT
+    assert chapter_5.error_on_the_rest(lambda *given: None).outcome == NOT_ATTEMPTED

@@ -20,7 +20,8 @@ def table_parameters(function: Callable[..., int]) -> Verdict:
     """Exercise 1: the parameters of a convolution with a connection table."""
 
     def reference(table: list[str], kernel_size: int) -> int:
-        return count_parameters(TableConv2d("\n".join(" ".join(row) for row in table), kernel_size))
+        with torch.random.fork_rng(devices=[]):  # a layer draws its first weights
+            return count_parameters(TableConv2d("\n".join(" ".join(row) for row in table), kernel_size))
 
     cases = [(["X"], 5), (["X.", "XX"], 3), (["X.X", "XX."], 5), (["XXXX"] * 2, 1), (["X.XX", ".X.X", "XX.."], 5)]
     return check_function(
@@ -51,7 +52,8 @@ def subsample(function: Any) -> Verdict:
     if not isinstance(answer, Tensor) or answer.shape != (3, 3, 4):
         found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         return wrong(f"{came_in}; {found} came out. Expected: (3, 3, 4), half the height and half the width.")
-    layer = Subsampling(3)
+    with torch.random.fork_rng(devices=[]):
+        layer = Subsampling(3)
     with torch.no_grad():
         layer.coefficient.copy_(coefficient)
         layer.bias.copy_(bias)
