@@ -19,11 +19,11 @@ from lenet_course.sdlm_compiled import distances, train_patterns
 REJECTION_TARGET = 0.005  # Fig. 11: how many to reject for 0.5% error on the rest
 FIRST_PATTERNS = 2_000
 
-# Chosen among WEAK, MEDIUM and STRONG on the last 5,000 training digits (lenet5_choices.csv).
+# Ranges tried. WEAK did best on the last 5,000 training digits (0.79%, 0.83% and 0.91%; lenet5_choices.csv).
 WEAK = Distortion(translation=1.0, scaling=0.05, squeezing=0.05, shear=0.1)
 MEDIUM = Distortion(translation=1.5, scaling=0.1, squeezing=0.1, shear=0.2)
 STRONG = Distortion(translation=2.5, scaling=0.2, squeezing=0.2, shear=0.4)
-DISTORTION = MEDIUM
+DISTORTION = WEAK
 
 
 @dataclass(frozen=True)
