@@ -59,7 +59,8 @@ def diagonal_curvature(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     for layer in layers:
         inputs.append(x)
         x = layer(x)
-    if not torch.allclose(x, model(images), rtol=1e-3, atol=1e-4):
+    outputs = model(images)
+    if x.shape != outputs.shape or not torch.allclose(x, outputs, rtol=1e-3, atol=1e-4):
         raise ValueError(f"{type(model).__name__}.chain() gives other outputs than its forward: they must be the same.")
 
     names = {parameter: name for name, parameter in model.named_parameters()}

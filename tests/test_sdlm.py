@@ -1,0 +1,358 @@
+"""The training method of 1998: second derivatives against exact ones and slow loops, steps, the schedule."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.func import functional_call, jacrev
+
+from lenet_course.data import load_mnist
+from lenet_course.lenet5 import LeNet5, RBFOutput, ScaledTanh, Subsampling, TableConv2d, mse_loss, squash
+from lenet_course.sdlm import MU_1998, SCHEDULE_1998, SDLM, diagonal_curvature, eta_of_pass
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_mnist("train")[:600]
+
+
+def network(*layers, seed=0):
+    torch.manual_seed(seed)
+    net = nn.Sequential(*layers).double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    return net
+
+
+def exact_gauss_newton(net, images):
+    """The diagonal of J^T J, mean over the images, J by autograd: the second derivative of half the sum of squares."""
+    parameters = dict(net.named_parameters())
+    jacobian = jacrev(lambda weights: functional_call(net, weights, (images,)).flatten(1))(parameters)
+    return {name: value.square().sum(dim=(0, 1)).detach() / len(images) for name, value in jacobian.items()}
+
+
+def assert_same(found, expected):
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, msg=lambda text, name=name: f"{name}: {text}")
+
+
+# --- where the method is exact --------------------------------------------------------------------------------------
+
+# With one dense layer, or two with any squashing between, a hidden unit reaches an output by one path only: there are no
+# cross terms to drop.
+
+
+@given(seed=st.integers(0, 10_000), sizes=st.tuples(*[st.integers(1, 5)] * 4), bias=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_exact_for_one_and_two_dense_layers(seed, sizes, bias):
+    count, inputs, hidden, outputs = sizes
+    images = torch.randn(count, inputs, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    one = network(nn.Linear(inputs, outputs, bias=bias), seed=seed)
+    assert_same(diagonal_curvature(one, images), exact_gauss_newton(one, images))
+    two = network(
+        nn.Linear(inputs, hidden, bias), ScaledTanh(), nn.Linear(hidden, outputs, bias), ScaledTanh(), seed=seed
+    )
+    assert_same(diagonal_curvature(two, images), exact_gauss_newton(two, images))
+
+
+def test_exact_for_convolutions_whose_weights_are_used_once():
+    """A kernel as large as its input stands at one place: nothing is shared."""
+    images = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    net = network(nn.Conv2d(2, 3, kernel_size=4), ScaledTanh(), nn.Flatten(), nn.Linear(3, 2))
+    assert_same(diagonal_curvature(net, images), exact_gauss_newton(net, images))
+    table = network(TableConv2d("X . X\nX X .", kernel_size=4), ScaledTanh(), nn.Flatten(), nn.Linear(3, 2))
+    assert_same(diagonal_curvature(table, images), exact_gauss_newton(table, images))
+
+
+def test_below_the_distance_it_is_the_second_derivative_of_the_right_ones_distance():
+    """E = y_D = sum (x - w)^2, so each output of F6 has 2; half the sum of squares of x - w has 1."""
+    net = network(nn.Linear(7, 84), ScaledTanh(), RBFOutput())
+    images = torch.randn(4, 7, dtype=torch.float64)
+    f6 = exact_gauss_newton(net[:2], images)
+    assert_same(diagonal_curvature(net, images), {name: 2 * value for name, value in f6.items()})
+
+
+def test_for_the_last_layer_of_lenet5_it_is_the_exact_one():
+    net, images = LeNet5().double(), torch.rand(5, 1, 32, 32, dtype=torch.float64)
+    found = diagonal_curvature(net, images)
+    below = images
+    for layer in net.chain()[:-3]:
+        below = layer(below)
+    f6 = exact_gauss_newton(nn.Sequential(net.f6, ScaledTanh()), below.detach())
+    torch.testing.assert_close(found["f6.weight"], 2 * f6["0.weight"])
+    torch.testing.assert_close(found["f6.bias"], 2 * f6["0.bias"])
+    # C5's weights stand at one place, and reach each output of F6 by one path: exact as well.
+    to_c5 = images
+    for layer in net.chain()[:8]:
+        to_c5 = layer(to_c5)
+    c5 = exact_gauss_newton(nn.Sequential(net.c5, ScaledTanh(), nn.Flatten(), net.f6, ScaledTanh()), to_c5.detach())
+    torch.testing.assert_close(found["c5.weight"], 2 * c5["0.weight"])
+
+
+# --- where it drops terms -------------------------------------------------------------------------------------------
+
+
+def test_three_dense_layers_drop_cross_terms_and_follow_eq_27():
+    net = network(nn.Linear(3, 4), ScaledTanh(), nn.Linear(4, 5), ScaledTanh(), nn.Linear(5, 2))
+    images = torch.randn(6, 3, dtype=torch.float64)
+    found = diagonal_curvature(net, images)
+    exact = exact_gauss_newton(net, images)
+    assert_same({name: found[name] for name in found if name[0] in "24"}, {n: exact[n] for n in exact if n[0] in "24"})
+    assert not torch.allclose(found["0.weight"], exact["0.weight"], rtol=0.05)
+
+    expected = torch.zeros(4, 3, dtype=torch.float64)
+    for image in images:
+        a = net[0](image).detach()
+        b = net[2](squash(a)).detach()
+        h_b = [slope(b[k]) ** 2 * sum(net[4].weight[o, k] ** 2 for o in range(2)) for k in range(5)]
+        for i in range(4):
+            h_a = slope(a[i]) ** 2 * sum(net[2].weight[k, i] ** 2 * h_b[k] for k in range(5))
+            expected[i] += (h_a * image**2).detach() / 6
+    torch.testing.assert_close(found["0.weight"], expected)
+
+
+def slope(a):
+    return 1.7159 * 2 / 3 * (1 - torch.tanh(2 / 3 * a) ** 2)
+
+
+# --- shared weights: the sum over connections (eq. 23 and 25) -------------------------------------------------------
+
+
+def summed_over_connections(connections, h, count):
+    """h_kk = mean over images of sum over connections of h_i x_j^2; connections: (weight index, output index, x)."""
+    result = {}
+    for weight, output, x in connections:
+        result[weight] = result.get(weight, 0) + float(h[output]) * float(x) ** 2 / count
+    return result
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1)])
+def test_a_convolution_sums_over_the_places_of_its_kernel(stride, padding):
+    net = network(nn.Conv2d(2, 3, kernel_size=3, stride=stride, padding=padding))
+    images = torch.randn(2, 2, 6, 5, dtype=torch.float64)
+    padded = nn.functional.pad(images, [padding] * 4)
+    h = torch.ones_like(net(images))  # half a squared error at each output
+    connections = []
+    for n, o, y, x in torch.cartesian_prod(*[torch.arange(size) for size in h.shape]).tolist():
+        connections.append((("bias", o), (n, o, y, x), 1.0))
+        for i, ky, kx in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(3)).tolist():
+            value = padded[n, i, y * stride + ky, x * stride + kx]
+            connections.append(((o, i, ky, kx), (n, o, y, x), value))
+    expected = summed_over_connections(connections, h, 2)
+    found = diagonal_curvature(net, images)
+    for (o, i, ky, kx), value in ((key, value) for key, value in expected.items() if key[0] != "bias"):
+        assert float(found["0.weight"][o, i, ky, kx]) == pytest.approx(value)
+    assert found["0.bias"].tolist() == pytest.approx([expected["bias", o] for o in range(3)])
+
+
+def test_a_convolution_with_a_table_sums_only_over_its_connections():
+    table = TableConv2d("X . X\nX X .", kernel_size=2)
+    net = network(table)
+    images = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    expected = torch.zeros_like(table.weight)
+    for pair, (_, k) in enumerate(zip(table.output_maps, table.input_maps, strict=True)):
+        for ky in range(2):
+            for kx in range(2):
+                expected[pair, ky, kx] = images[:, k, ky : ky + 3, kx : kx + 3].square().sum() / 2
+    found = diagonal_curvature(net, images)
+    torch.testing.assert_close(found["0.weight"], expected.detach())
+    assert found["0.bias"].tolist() == [9.0] * 3
+
+
+def test_subsampling_sums_over_its_units_and_passes_on_the_squared_coefficient():
+    """To the coefficient, the input of a unit is the sum of its window."""
+    net = network(Subsampling(2))
+    images = torch.randn(3, 2, 4, 6, dtype=torch.float64)
+    windows = images.unfold(2, 2, 2).unfold(3, 2, 2).sum(dim=(4, 5))
+    found = diagonal_curvature(net, images)
+    torch.testing.assert_close(found["0.coefficient"], windows.square().sum(dim=(0, 2, 3)) / 3)
+    assert found["0.bias"].tolist() == [6.0, 6.0]
+
+    deep = network(nn.Conv2d(1, 2, kernel_size=1), Subsampling(2))
+    below = torch.randn(3, 1, 4, 6, dtype=torch.float64)
+    of_kernel = below.square().sum() / 3 * deep[1].coefficient.detach() ** 2
+    torch.testing.assert_close(diagonal_curvature(deep, below)["0.weight"].flatten(), of_kernel)
+
+
+def test_squashing_passes_on_the_squared_slope():
+    net = network(nn.Linear(2, 2), ScaledTanh())
+    images = torch.randn(1, 2, dtype=torch.float64)
+    a = net[0](images).detach()
+    torch.testing.assert_close(diagonal_curvature(net, images)["0.bias"], slope(a[0]) ** 2)
+
+
+# --- what callers can rely on ---------------------------------------------------------------------------------------
+
+
+def test_curvature_is_like_the_parameters_and_leaves_no_trace(digits):
+    net = LeNet5()
+    before = copy.deepcopy(net.state_dict())
+    found = diagonal_curvature(net, net.prepare(digits.images[:10]))
+    for name, parameter in net.named_parameters():
+        assert found[name].shape == parameter.shape and found[name].dtype == parameter.dtype
+        assert (found[name] >= 0).all() and found[name].sum() > 0 and not found[name].requires_grad
+        assert parameter.grad is None
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_curvature_is_a_mean_over_the_images(digits):
+    net = LeNet5().double()
+    images = net.prepare(digits.images[:6]).double()
+    whole, left, right = (diagonal_curvature(net, part) for part in (images, images[:3], images[3:]))
+    assert_same(whole, {name: (left[name] + right[name]) / 2 for name in whole})
+
+
+def test_no_images_is_an_error():
+    with pytest.raises(ValueError, match=r"there are none: got \(0, 1, 32, 32\)"):
+        diagonal_curvature(LeNet5(), torch.zeros(0, 1, 32, 32))
+
+
+def test_a_chain_that_is_not_what_forward_does_is_an_error():
+    class Forgetful(LeNet5):
+        def chain(self):
+            return super().chain()[:-1]
+
+    class Doubling(LeNet5):
+        def forward(self, images):
+            return 2 * super().forward(images)
+
+    for network_type in (Forgetful, Doubling):
+        with pytest.raises(ValueError, match=f"{network_type.__name__}.chain.. gives other outputs than its forward"):
+            diagonal_curvature(network_type(), torch.zeros(1, 1, 32, 32))
+
+
+def test_a_layer_without_a_rule_is_an_error():
+    with pytest.raises(TypeError, match="no rule for the curvature of a ReLU"):
+        diagonal_curvature(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), torch.zeros(1, 2))
+
+
+# --- the optimizer --------------------------------------------------------------------------------------------------
+
+
+def small(images=None):
+    net = network(nn.Linear(3, 2), ScaledTanh(), nn.Linear(2, 2)).float()
+    return net, torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_step_is_eta_over_mu_plus_h_times_the_gradient():
+    net, images = small()
+    optimizer = SDLM(net, eta=0.01, mu=0.1)
+    optimizer.estimate(images)
+    h = diagonal_curvature(copy.deepcopy(net).double(), images.double())
+    before = {name: parameter.detach().clone() for name, parameter in net.named_parameters()}
+    net(images).square().sum().backward()
+    assert optimizer.step() is None
+    for name, parameter in net.named_parameters():
+        size = (0.01 / (0.1 + h[name])).float()
+        torch.testing.assert_close(parameter.detach(), before[name] - size * parameter.grad)
+        assert torch.equal(optimizer.step_sizes()[name], size)
+
+
+def test_eta_can_change_between_passes_and_the_curvature_stays():
+    net, images = small()
+    optimizer = SDLM(net, eta=0.01)
+    optimizer.estimate(images)
+    before = optimizer.step_sizes()
+    optimizer.eta = 0.02
+    assert optimizer.eta == 0.02
+    for name, size in optimizer.step_sizes().items():
+        torch.testing.assert_close(size, 2 * before[name])
+
+
+def test_a_parameter_without_a_gradient_stays():
+    net, images = small()
+    optimizer = SDLM(net)
+    optimizer.estimate(images)
+    before = net[2].weight.detach().clone()
+    net[:2](images).sum().backward()
+    optimizer.step()
+    assert torch.equal(net[2].weight, before)
+
+
+def test_a_closure_is_called_and_its_loss_returned():
+    net, images = small()
+    optimizer = SDLM(net)
+    optimizer.estimate(images)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = net(images).square().sum()
+        loss.backward()
+        return loss
+
+    first = optimizer.step(closure)
+    assert closure() < first
+
+
+def test_estimating_changes_neither_values_nor_dtypes(digits):
+    net = LeNet5()
+    before = copy.deepcopy(net.state_dict())
+    SDLM(net).estimate(net.prepare(digits.images[:20]))
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]) and value.dtype == torch.float32
+
+
+@pytest.mark.parametrize("use", [lambda optimizer: optimizer.step(), lambda optimizer: optimizer.step_sizes()])
+def test_without_an_estimate_it_says_what_to_call(use):
+    net, images = small()
+    net(images).sum().backward()
+    with pytest.raises(RuntimeError, match=r"call optimizer.estimate\(images\) with about 500"):
+        use(SDLM(net))
+
+
+@pytest.mark.parametrize("settings", [{"eta": 0}, {"eta": -1.0}, {"mu": 0.0}, {"eta": float("nan")}])
+def test_rates_must_be_above_0(settings):
+    with pytest.raises(ValueError, match="eta and mu must be above 0; got"):
+        SDLM(small()[0], **settings)
+
+
+def test_a_valley_is_crossed_in_one_step_along_each_axis():
+    """A dense layer from one-hot inputs: the loss is a sum over single weights, of different curvature."""
+    net = network(nn.Linear(3, 1, bias=False))
+    images = torch.diag(torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64))
+    optimizer = SDLM(net, eta=1.0, mu=1e-12)
+    optimizer.estimate(images)
+    (net(images).square().sum() / 2 / 3).backward()
+    optimizer.step()
+    assert net[0].weight.abs().max() < 1e-9
+
+
+def test_lenet5_learns_from_a_few_hundred_digits(digits):
+    torch.manual_seed(0)
+    net = LeNet5()
+    optimizer = SDLM(net, eta=1e-4)
+    optimizer.estimate(net.prepare(digits.images[:100]))
+    prepared = net.prepare(digits.images)
+    before = mse_loss(net(prepared), digits.labels)
+    for number in range(300):
+        loss = net.loss(net(prepared[number : number + 1]), digits.labels[number : number + 1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert mse_loss(net(prepared), digits.labels) < 0.7 * before
+    assert (net.predict(prepared) == digits.labels).float().mean() > 0.4
+
+
+# --- the schedule ---------------------------------------------------------------------------------------------------
+
+
+def test_the_schedule_is_the_papers():
+    etas = [eta_of_pass(number) for number in range(1, 21)]
+    assert etas == [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 8
+    assert sum(passes for passes, _ in SCHEDULE_1998) == 20
+    assert eta_of_pass(100) == 1e-5 and MU_1998 == 0.02
+
+
+def test_a_schedule_of_ones_own():
+    assert [eta_of_pass(number, [(1, 0.5), (2, 0.1)]) for number in (1, 2, 3, 4)] == [0.5, 0.1, 0.1, 0.1]
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_passes_are_counted_from_1(number):
+    with pytest.raises(ValueError, match=f"counted from 1; got {number}"):
+        eta_of_pass(number)
