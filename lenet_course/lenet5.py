@@ -259,7 +259,7 @@ def draw_weights(module: nn.Module, bound: Callable[[float], float] = lambda n: 
     """Draw all weights and biases of a layer or network anew, uniform in +-bound(n), n = number of inputs of the unit.
 
     A unit's weights and its bias have the same bound. The default is that of the authors' own code; the paper's App. A
-    has 2.4 / n, with which training as published does not start (chapter 5). Drawn from torch's global generator.
+    has 2.4 / n; with it, training only starts if eta is far smaller than printed (chapter 5). Drawn from torch's global generator.
     """
     for layer in module.modules():
         own = list(layer.parameters(recurse=False))

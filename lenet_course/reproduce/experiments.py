@@ -55,7 +55,7 @@ def choices(seeds: int | None) -> list[Settings]:
     base = Settings(validation=True, digits=55_000, passes=5)
     changed = [base]
     changed += [replace(base, eta_factor=factor) for factor in (0.02, 0.05, 0.1, 0.3, 0.5, 1.0)]
-    changed += [replace(base, initial="2.4/n", eta_factor=factor) for factor in (0.02, 0.2, 1.0)]
+    changed += [replace(base, initial="2.4/n", eta_factor=factor) for factor in (0.01, 0.02, 0.05, 0.1, 0.2, 1.0)]
     changed += [replace(base, j=j) for j in (0.1, 3.0, 10.0, 30.0, 100.0)]
     changed += [replace(base, loss="mse"), replace(base, order="same")]
     changed += [replace(base, passes=20, distortion=distortion) for distortion in (None, WEAK, MEDIUM, STRONG)]
