@@ -19,7 +19,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from lenet_course.data import GREYS_1998, Digits
+from lenet_course.data import GREYS_1998, Digits, describe_tensor
 from lenet_course.lenet5 import LeNet5, ScaledTanh
 from lenet_course.sdlm import CURVATURE_PATTERNS, SDLM
 
@@ -90,7 +90,7 @@ def train_patterns(
     weights = _arrays(model, dict(model.named_parameters()))
     steps = _arrays(model, step_sizes)
     order = _check(digits, order, loss, j)
-    images, labels, work = digits.images.numpy(), digits.labels.numpy(), _workspace()
+    images, labels, work = _contiguous(digits.images), _contiguous(digits.labels), _workspace()
     wrong, loss_sum = 0, 0.0
     for start in range(0, len(order), PATTERNS_A_CALL):
         part = order[start : start + PATTERNS_A_CALL]
@@ -111,9 +111,9 @@ def distances(model: LeNet5, images: Tensor) -> Tensor:
 
     images: (N, 28, 28) uint8. Raises ValueError as `train_patterns` does.
     """
-    _check(Digits(images, torch.zeros(len(images), dtype=torch.int64)), torch.arange(len(images)), "map", 1.0)
+    _check_images(images)
     weights = _arrays(model, dict(model.named_parameters()))
-    return torch.from_numpy(_distances(images.numpy(), _GREYS, _PAIRS, weights, _codes(model), _workspace()))
+    return torch.from_numpy(_distances(_contiguous(images), _GREYS, _PAIRS, weights, _codes(model), _workspace()))
 
 
 def _check(digits: Digits, order: Tensor, loss: str, j: float) -> np.ndarray:
@@ -121,8 +121,7 @@ def _check(digits: Digits, order: Tensor, loss: str, j: float) -> np.ndarray:
         raise ValueError(f'loss is "map" (eq. 9) or "mse" (eq. 8); got {loss!r}.')
     if not j > 0:
         raise ValueError(f"j must be above 0 (eq. 9); got {j}.")
-    if digits.images.shape[1:] != (28, 28):
-        raise ValueError(f"LeNet5 is trained on raw digits of 28x28; got {digits!r}.")
+    _check_images(digits.images)
     if order.dim() != 1 or order.dtype != torch.int64 or len(order) == 0:
         raise ValueError(
             f"order is a row of digit numbers, (N,) int64, N from 1; got {tuple(order.shape)} {order.dtype}."
@@ -131,7 +130,20 @@ def _check(digits: Digits, order: Tensor, loss: str, j: float) -> np.ndarray:
         raise ValueError(f"order has numbers from {order.min()} to {order.max()}, but there are {len(digits)} digits.")
     if digits.labels.min() < 0 or digits.labels.max() > 9:
         raise ValueError(f"labels must be 0 to 9; got {digits.labels.min()} to {digits.labels.max()}.")
-    return order.numpy()
+    return _contiguous(order)
+
+
+def _check_images(images: Tensor) -> None:
+    if images.shape[1:] != (28, 28) or images.dtype != torch.uint8 or images.device.type != "cpu":
+        raise ValueError(
+            f"Compiled code takes raw digits, (N, 28, 28) uint8 on the CPU; got {describe_tensor(images)} "
+            f"on {images.device}."
+        )
+
+
+def _contiguous(tensor: Tensor) -> np.ndarray:
+    """Compiled code is made for arrays in one piece; another layout would be compiled anew."""
+    return tensor.contiguous().numpy()
 
 
 class _Arrays(NamedTuple):
