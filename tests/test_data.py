@@ -308,8 +308,9 @@ def test_pixels_are_not_read_where_reading_them_would_wait_or_cannot_be_done(mon
         check_scaled(images, "MyNet", "0 to 1", "")
         return images
 
-    check(unscaled.to("meta"))  # stands for any other device
     torch.func.vmap(check)(unscaled)
+    monkeypatch.setattr(torch.Tensor, "aminmax", lambda images: pytest.fail("the pixels were read"))
+    check(unscaled.to("meta"))  # stands for any other device
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     check(unscaled)
     monkeypatch.undo()
