@@ -21,7 +21,7 @@ TABLE_1 = """
     . . . X X X . . X X X X . X X X
 """
 
-# Figure 3, p. 8: the codes of the digits 0 to 9, drawn as bitmaps of 12 rows of 7 pixels; X is ink.
+# Figure 3: the codes of the digits 0 to 9, drawn as bitmaps of 12 rows of 7 pixels; X is ink.
 FIGURE_3 = """
     .XXXXX. ...XX.. .XXXXX. XXXXXXX .XXXXX. .XXXXX. ..XXXX. XXXXXXX .XXXXX. .XXXXX.
     ....... ..XXX.. ....... .....XX ....... ....... .XX.... .....XX XX...XX XX..XXX
@@ -217,7 +217,7 @@ class LeNet5(nn.Module):
         return map_loss(outputs, labels)
 
     def _check(self, images: Tensor, images_are_larger: bool) -> None:
-        wanted = "(N, 1, height, width), sizes 32, 36, 40, ...," if images_are_larger else "(N, 1, 32, 32)"
+        wanted = "(N, 1, height, width) with sizes 32, 36, 40, ..." if images_are_larger else "(N, 1, 32, 32)"
         advice = "Use lenet_course.data.pad_1998(images) on raw 28x28 digits"
         if not isinstance(images, Tensor) or not images.is_floating_point():
             got = describe_tensor(images)

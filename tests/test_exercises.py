@@ -324,7 +324,11 @@ def sums(maps):
         (lambda maps, c, b: squash(c * sums(maps) * b), "bias is multiplied in"),
         (lambda maps, c, b: torch.tanh(c * sums(maps) + b), "plain tanh"),
         (lambda maps, c, b: torch.sigmoid(c * sums(maps) + b), "logistic"),
-        (lambda maps, c, b: squash(c * max_pool2d(maps, 2) + b), "the values are not"),
+        (lambda maps, c, b: squash(c * max_pool2d(maps, 2) + b), "the largest of the four"),
+        (lambda maps, c, b: squash(sums(maps) + b), "coefficient is missing"),
+        (lambda maps, c, b: squash(c * (sums(maps) + b)), "after the multiplication"),
+        (lambda maps, c, b: squash(c * sums(maps) - b), "the values are not"),
+        (lambda maps, c, b: squash(c[:, 0, 0] * sums(maps)), "needs the shape (maps, 1, 1)"),
         (lambda maps, c, b: maps, r"(3, 6, 8) came out. Expected: (3, 3, 4)"),
         (lambda maps, c, b: maps @ c, "RuntimeError was raised"),
     ],
@@ -364,6 +368,10 @@ def test_the_bug_hunt_says_how_many_are_left():
 
 def test_the_bug_hunt_notices_other_changes():
     assert "Something else changed" in chapter_4.found(found(-0.1, True, 3)).message
+    right = found(-0.1, True, 2)
+    assert "no root" in chapter_4.found(lambda *given: right(*given).sqrt()).message
+    assert "negative" in chapter_4.found(lambda *given: -right(*given)).message
+    assert chapter_4.found(lambda *given: None).outcome == NOT_ATTEMPTED
     assert "Expected: distances" in chapter_4.found(lambda net, digits: digits).message
     assert "TypeError was raised" in chapter_4.found(lambda net: net).message
     assert "without brackets" in chapter_4.found(torch.zeros(20, 10)).message

@@ -725,7 +725,7 @@ def test_a_larger_image_must_fit_in_steps_of_4(net, shape):
     with pytest.raises(ValueError) as error:
         net.forward_maps(torch.zeros(shape))
     assert str(error.value) == (
-        f"LeNet5 expects images of shape (N, 1, height, width), sizes 32, 36, 40, ...,; got {shape}. "
+        f"LeNet5 expects images of shape (N, 1, height, width) with sizes 32, 36, 40, ...; got {shape}. "
         "Use lenet_course.data.pad_1998(images) on raw 28x28 digits."
     )
 

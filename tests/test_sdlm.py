@@ -1,6 +1,8 @@
 """The training method of 1998: second derivatives against exact ones and slow loops, steps, the schedule."""
 
 import copy
+import itertools
+import math
 
 import pytest
 import torch
@@ -69,6 +71,43 @@ def test_exact_for_convolutions_whose_weights_are_used_once():
     assert_same(diagonal_curvature(table, images), exact_gauss_newton(table, images))
 
 
+@given(
+    seed=st.integers(0, 10_000),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+    groups=st.sampled_from([1, 2]),
+    bias=st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_exact_for_a_last_convolution_with_any_settings(seed, stride, padding, dilation, groups, bias):
+    """A kernel serves many outputs, but each of its weights no output more than once: no cross terms."""
+    images = torch.randn(2, 2, 5, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    kernel = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    net = network(nn.Conv2d(2, 4, (2, 3), **kernel, bias=bias), ScaledTanh(), seed=seed)
+    assert_same(diagonal_curvature(net, images), exact_gauss_newton(net, images))
+
+
+@pytest.mark.parametrize("layer", [TableConv2d("X . X\nX X .", kernel_size=2), Subsampling(2)])
+def test_exact_for_a_last_table_or_subsampling(layer):
+    """As for a convolution; and the coefficient stands once in each output, before the sum of a window."""
+    net = network(layer, ScaledTanh())
+    images = torch.randn(3, 2, 4, 6, dtype=torch.float64)
+    assert_same(diagonal_curvature(net, images), exact_gauss_newton(net, images))
+
+
+@pytest.mark.xfail(reason="padding by a word reaches torch, which fails; padding_mode is not looked at", strict=True)
+@pytest.mark.parametrize("padding", [{"padding": "same"}, {"padding": 1, "padding_mode": "circular"}])
+def test_a_convolution_with_another_kind_of_padding_is_right_or_refused(padding):
+    net = network(nn.Conv2d(2, 3, kernel_size=3, **padding))
+    images = torch.randn(2, 2, 5, 5, dtype=torch.float64)
+    try:
+        found = diagonal_curvature(net, images)
+    except (TypeError, ValueError):
+        return
+    assert_same(found, exact_gauss_newton(net, images))
+
+
 def test_below_the_distance_it_is_the_second_derivative_of_the_right_ones_distance():
     """E = y_D = sum (x - w)^2, so each output of F6 has 2; half the sum of squares of x - w has 1."""
     net = network(nn.Linear(7, 84), ScaledTanh(), RBFOutput())
@@ -92,6 +131,14 @@ def test_for_the_last_layer_of_lenet5_it_is_the_exact_one():
         to_c5 = layer(to_c5)
     c5 = exact_gauss_newton(nn.Sequential(net.c5, ScaledTanh(), nn.Flatten(), net.f6, ScaledTanh()), to_c5.detach())
     torch.testing.assert_close(found["c5.weight"], 2 * c5["0.weight"])
+    torch.testing.assert_close(found["c5.bias"], 2 * c5["0.bias"])
+    # S4's coefficient reaches an output of F6 by 25 places and 120 units.
+    to_s4 = images
+    for layer in net.chain()[:6]:
+        to_s4 = layer(to_s4)
+    above = nn.Sequential(net.s4, ScaledTanh(), net.c5, ScaledTanh(), nn.Flatten(), net.f6, ScaledTanh())
+    s4 = exact_gauss_newton(above, to_s4.detach())
+    assert not torch.allclose(found["s4.coefficient"], 2 * s4["0.coefficient"], rtol=0.2)
 
 
 # --- where it drops terms -------------------------------------------------------------------------------------------
@@ -123,31 +170,124 @@ def slope(a):
 # --- shared weights: the sum over connections (eq. 23 and 25) -------------------------------------------------------
 
 
-def summed_over_connections(connections, h, count):
-    """h_kk = mean over images of sum over connections of h_i x_j^2; connections: (weight index, output index, x)."""
-    result = {}
-    for weight, output, x in connections:
-        result[weight] = result.get(weight, 0) + float(h[output]) * float(x) ** 2 / count
+# The slow way: every unit and every connection is written down, with the number of the weight that it uses.
+
+
+def product(*sizes):
+    return itertools.product(*(range(size) for size in sizes))
+
+
+def wiring(layer, shape):
+    """Return one or two stages of (target unit, source unit, number of the weight), and the shape of what comes out.
+
+    Units are numbered through; the source after the last stands for the 1 of a bias. Weights are numbered through all
+    parameters of the layer; NO_WEIGHT is a connection that just passes its value on.
+    """
+    one = math.prod(shape)
+    if isinstance(layer, nn.Linear):
+        out, sources = layer.weight.shape
+        stage = [(o, i, o * sources + i) for o, i in product(out, sources)]
+        if layer.bias is not None:
+            stage += [(o, one, layer.weight.numel() + o) for o in range(out)]
+        return [stage], (out,)
+
+    maps, height, width = shape
+    if isinstance(layer, Subsampling):
+        h, w = height // 2, width // 2
+        adders = [
+            ((m * h + y) * w + x, (m * height + 2 * y + dy) * width + 2 * x + dx, NO_WEIGHT)
+            for m, y, x, dy, dx in product(maps, h, w, 2, 2)
+        ]
+        scaled = [(unit, unit, unit // (h * w)) for unit in range(maps * h * w)]
+        biases = [(unit, maps * h * w, maps + unit // (h * w)) for unit in range(maps * h * w)]
+        return [adders, scaled + biases], (maps, h, w)
+
+    if isinstance(layer, TableConv2d):
+        size, stride, padding, out = layer.kernel_size, 1, 0, layer.out_maps
+        pairs = list(zip(layer.output_maps.tolist(), layer.input_maps.tolist(), strict=True))
+    else:
+        size, stride, padding, out = layer.kernel_size[0], layer.stride[0], layer.padding[0], layer.out_channels
+        pairs = list(product(out, maps))
+    h, w = ((side + 2 * padding - size) // stride + 1 for side in (height, width))
+    stage = []
+    for (pair, (m, k)), y, x in itertools.product(enumerate(pairs), range(h), range(w)):
+        for ky, kx in product(size, size):
+            row, column = y * stride + ky - padding, x * stride + kx - padding
+            if 0 <= row < height and 0 <= column < width:
+                stage.append(((m * h + y) * w + x, (k * height + row) * width + column, (pair * size + ky) * size + kx))
+    if layer.bias is not None:
+        stage += [(unit, one, layer.weight.numel() + unit // (h * w)) for unit in range(out * h * w)]
+    return [stage], (out, h, w)
+
+
+NO_WEIGHT = -1
+
+
+def unit_by_unit(net, layers, images):
+    """App. C on the wiring. On the way it checks that the wiring computes what the layers compute."""
+    steps, x, as_computed = [], images.flatten(1), images
+    for layer in layers:
+        shape, as_computed = as_computed.shape[1:], layer(as_computed).detach()
+        if isinstance(layer, ScaledTanh | RBFOutput):
+            steps.append((layer, x, None))
+        elif not isinstance(layer, nn.Flatten):
+            weights = torch.cat([parameter.detach().flatten() for parameter in layer.parameters()])
+            weights = torch.cat([weights, weights.new_ones(1)])  # the last, for NO_WEIGHT
+            for stage in wiring(layer, shape)[0]:
+                targets, sources, numbers = torch.tensor(stage).T
+                x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
+                steps.append((layer, x, (targets, sources, numbers, weights)))
+                x = x.new_zeros(len(x), int(targets.max()) + 1).index_add(1, targets, weights[numbers] * x[:, sources])
+            torch.testing.assert_close(x, as_computed.flatten(1))
+        x = as_computed.flatten(1) if isinstance(layer, ScaledTanh | RBFOutput) else x
+
+    names = {parameter: name for name, parameter in net.named_parameters()}
+    result = {name: torch.zeros_like(parameter) for name, parameter in net.named_parameters()}
+    h = torch.ones_like(x)
+    for layer, x, connections in reversed(steps):
+        if isinstance(layer, RBFOutput):
+            h = torch.full_like(x, 2)
+        elif isinstance(layer, ScaledTanh):
+            h = slope(x) ** 2 * h
+        else:
+            targets, sources, numbers, weights = connections
+            own = torch.zeros_like(weights).index_add(0, numbers, (h[:, targets] * x[:, sources] ** 2).sum(dim=0))
+            h = torch.zeros_like(x).index_add(1, sources, weights[numbers] ** 2 * h[:, targets])[:, :-1]
+            parameters = list(layer.parameters())
+            parts = own[:-1].split([parameter.numel() for parameter in parameters])
+            for parameter, part in zip(parameters, parts, strict=True):
+                result[names[parameter]] += part.reshape(parameter.shape) / len(images)
     return result
 
 
-@pytest.mark.parametrize(("stride", "padding"), [(1, 0), (2, 1)])
-def test_a_convolution_sums_over_the_places_of_its_kernel(stride, padding):
-    net = network(nn.Conv2d(2, 3, kernel_size=3, stride=stride, padding=padding))
-    images = torch.randn(2, 2, 6, 5, dtype=torch.float64)
-    padded = nn.functional.pad(images, [padding] * 4)
-    h = torch.ones_like(net(images))  # half a squared error at each output
-    connections = []
-    for n, o, y, x in torch.cartesian_prod(*[torch.arange(size) for size in h.shape]).tolist():
-        connections.append((("bias", o), (n, o, y, x), 1.0))
-        for i, ky, kx in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(3)).tolist():
-            value = padded[n, i, y * stride + ky, x * stride + kx]
-            connections.append(((o, i, ky, kx), (n, o, y, x), value))
-    expected = summed_over_connections(connections, h, 2)
-    found = diagonal_curvature(net, images)
-    for (o, i, ky, kx), value in ((key, value) for key, value in expected.items() if key[0] != "bias"):
-        assert float(found["0.weight"][o, i, ky, kx]) == pytest.approx(value)
-    assert found["0.bias"].tolist() == pytest.approx([expected["bias", o] for o in range(3)])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Conv2d(2, 3, 3), ScaledTanh(), nn.Conv2d(3, 2, 2)),
+        (nn.Conv2d(2, 3, 2, bias=False), ScaledTanh(), nn.Conv2d(3, 2, 3, stride=2, padding=1)),
+        (nn.Conv2d(2, 2, 3, padding=1), ScaledTanh(), TableConv2d("X . X\nX X .", 3), ScaledTanh(), Subsampling(3)),
+        (Subsampling(2), ScaledTanh(), TableConv2d("X X\n. X", 2), ScaledTanh(), nn.Flatten(), nn.Linear(8, 3)),
+        (nn.Conv2d(2, 3, 3, stride=3), ScaledTanh(), nn.Flatten(), nn.Linear(12, 84), ScaledTanh(), RBFOutput()),
+    ],
+    ids=["convolutions", "stride and padding", "table and subsampling", "subsampling first", "distance"],
+)
+def test_shared_weights_get_the_sum_over_connections_at_every_depth(layers):
+    net = network(*layers)
+    images = torch.randn(3, 2, 6, 6, dtype=torch.float64)
+    assert_same(diagonal_curvature(net, images), unit_by_unit(net, layers, images))
+
+
+def test_lenet5_unit_by_unit(digits):
+    net = LeNet5().double()
+    images = net.prepare(digits.images[:2]).double()
+    assert_same(diagonal_curvature(net, images), unit_by_unit(net, net.chain(), images))
+
+
+def test_a_layer_that_stands_twice_gets_the_sum_of_both_places():
+    layer = nn.Linear(3, 3)
+    net = network(layer, ScaledTanh(), layer)
+    images = torch.randn(4, 3, dtype=torch.float64)
+    assert_same(diagonal_curvature(net, images), unit_by_unit(net, list(net), images))
 
 
 def test_a_convolution_with_a_table_sums_only_over_its_connections():
@@ -193,6 +333,7 @@ def test_curvature_is_like_the_parameters_and_leaves_no_trace(digits):
     net = LeNet5()
     before = copy.deepcopy(net.state_dict())
     found = diagonal_curvature(net, net.prepare(digits.images[:10]))
+    assert list(found) == [name for name, _ in net.named_parameters()]
     for name, parameter in net.named_parameters():
         assert found[name].shape == parameter.shape and found[name].dtype == parameter.dtype
         assert (found[name] >= 0).all() and found[name].sum() > 0 and not found[name].requires_grad
@@ -224,6 +365,17 @@ def test_a_chain_that_is_not_what_forward_does_is_an_error():
     for network_type in (Forgetful, Doubling):
         with pytest.raises(ValueError, match=f"{network_type.__name__}.chain.. gives other outputs than its forward"):
             diagonal_curvature(network_type(), torch.zeros(1, 1, 32, 32))
+
+
+@pytest.mark.xfail(reason="nan is not equal to nan, so the comparison of the outputs blames chain()", strict=True)
+def test_a_network_that_ran_away_is_not_told_that_its_chain_is_wrong():
+    net = LeNet5()
+    with torch.no_grad():
+        net.f6.bias[0] = math.nan
+    try:
+        diagonal_curvature(net, torch.zeros(1, 1, 32, 32))
+    except (ValueError, ArithmeticError) as error:
+        assert "chain()" not in str(error)
 
 
 def test_a_layer_without_a_rule_is_an_error():
@@ -262,6 +414,50 @@ def test_eta_can_change_between_passes_and_the_curvature_stays():
     assert optimizer.eta == 0.02
     for name, size in optimizer.step_sizes().items():
         torch.testing.assert_close(size, 2 * before[name])
+
+
+def test_the_curvature_stays_during_a_pass_and_a_new_estimate_replaces_it():
+    net, images = small()
+    optimizer = SDLM(net)
+    optimizer.estimate(images[:10])
+    first = optimizer.step_sizes()
+    net(images).square().sum().backward()
+    optimizer.step()
+    assert all(torch.equal(first[name], size) for name, size in optimizer.step_sizes().items())
+    optimizer.estimate(images[10:])
+    fresh = SDLM(net)
+    fresh.estimate(images[10:])
+    for name, size in fresh.step_sizes().items():
+        assert torch.equal(optimizer.step_sizes()[name], size) and not torch.equal(first[name], size)
+
+
+def test_a_saved_state_goes_on_where_it_was():
+    """To rounding: PyTorch converts what it loads to the parameters' dtype, and the curvature is kept in float64."""
+    net, images = small()
+    optimizer = SDLM(net, eta=0.03, mu=0.2)
+    optimizer.estimate(images)
+    loaded = SDLM(net)
+    loaded.load_state_dict(optimizer.state_dict())
+    assert loaded.eta == 0.03
+    for name, size in optimizer.step_sizes().items():
+        torch.testing.assert_close(loaded.step_sizes()[name], size, rtol=1e-6, atol=0)
+    net(images).sum().backward()
+    before = net[0].weight.detach().clone()
+    size, gradient = optimizer.step_sizes()["0.weight"], net[0].weight.grad
+    loaded.step()
+    torch.testing.assert_close(net[0].weight.detach(), before - size * gradient)
+
+
+def test_gradients_add_up_until_they_are_cleared():
+    net, images = small()
+    optimizer = SDLM(net)
+    optimizer.estimate(images)
+    net(images).sum().backward()
+    once = net[0].weight.grad.clone()
+    optimizer.step()
+    assert torch.equal(net[0].weight.grad, once)
+    optimizer.zero_grad()
+    assert all(parameter.grad is None for parameter in net.parameters())
 
 
 def test_a_parameter_without_a_gradient_stays():

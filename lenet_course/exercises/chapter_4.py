@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from lenet_course.arithmetic import count_parameters
 from lenet_course.data import GREYS_1998
@@ -46,7 +46,8 @@ def subsample(function: Any) -> Verdict:
     try:
         answer = function(maps.clone(), coefficient.clone(), bias.clone())
     except Exception as error:  # a learner's code may raise anything
-        return wrong(f"{came_in}, and {type(error).__name__} was raised: {error}")
+        advice = " A number for each map needs the shape (maps, 1, 1)." if "size of tensor" in str(error) else ""
+        return wrong(f"{came_in}, and {type(error).__name__} was raised: {error}{advice}")
     if answer is None or answer is ...:
         return not_attempted("write the body of subsample in place of the dots, with a return")
     if not isinstance(answer, Tensor) or answer.shape != (3, 3, 4):
@@ -58,11 +59,19 @@ def subsample(function: Any) -> Verdict:
         layer.coefficient.copy_(coefficient)
         layer.bias.copy_(bias)
         total = layer(maps[None])[0]
+        sums = 4 * avg_pool2d(maps[None], 2)[0]
         likely = {
             "That is the weighted sum. It still has to be squashed.": total,
             "That takes the mean of the four. The paper adds them.": squash(total / 4 + 0.75 * bias[:, None, None]),
             "The bias is multiplied in. It must be added after the multiplication.": squash(
                 total * bias[:, None, None] - bias[:, None, None] ** 2
+            ),
+            "The coefficient is missing.": squash(sums + bias[:, None, None]),
+            "The bias comes after the multiplication: coefficient times sum, plus bias.": squash(
+                coefficient[:, None, None] * (sums + bias[:, None, None])
+            ),
+            "That takes the largest of the four. The paper adds them.": squash(
+                coefficient[:, None, None] * max_pool2d(maps[None], 2)[0] + bias[:, None, None]
             ),
             "It is squashed by a plain tanh. The paper's is 1.7159 tanh(2/3 a): use squash.": torch.tanh(total),
             "It is squashed by the logistic function. The paper's is 1.7159 tanh(2/3 a): use squash.": total.sigmoid(),
@@ -91,6 +100,8 @@ def found(function: Any) -> Verdict:
             answer = function(net, digits.clone())
     except Exception as error:  # a learner's code may raise anything
         return wrong(f"20 digits went in, and {type(error).__name__} was raised: {error}")
+    if answer is None or answer is ...:
+        return not_attempted("return the distances again, find the three mistakes, mend them")
     if not isinstance(answer, Tensor) or answer.shape != (20, 10):
         came_out = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
         return wrong(f"20 digits went in; {came_out} came out. Expected: distances of shape (20, 10).")
@@ -102,7 +113,17 @@ def found(function: Any) -> Verdict:
             if left == 3:
                 return not_attempted("find the three mistakes, mend them")
             return wrong(f"{sum(mended)} mended, {left} left. Go through the layers again, from the pixels on.")
-    return wrong("Something else changed as well: it is neither the network as found nor the paper's.")
+    mended = _with_mistakes(net, digits, True, True, True)
+    for hint, values in {
+        "Distances are squared, and no root is taken of their sum.": mended.sqrt(),
+        "Those are negative distances. The smallest distance wins.": -mended,
+    }.items():
+        if torch.allclose(answer, values, rtol=1e-4, atol=1e-3):
+            return wrong(hint)
+    return wrong(
+        "Something else changed as well: it is neither the network as found nor the paper's. Undo one change after the "
+        "other. (The scaling was right: paper -0.1, ink -0.1 + 1.275 = 1.175.)"
+    )
 
 
 @torch.no_grad()

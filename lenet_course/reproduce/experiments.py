@@ -16,7 +16,7 @@ from lenet_course.reproduce.tables import write_table
 from lenet_course.sdlm import CURVATURE_PATTERNS, SDLM
 from lenet_course.sdlm_compiled import distances, train_patterns
 
-REJECTION_TARGET = 0.005  # Fig. 11: how many to reject for 0.5% error on the rest
+REJECTION_TARGET = 0.005  # Sec. III-C: how many to reject for 0.5% error on the rest
 FIRST_PATTERNS = 2_000
 
 # Ranges tried. WEAK did best on the last 5,000 training digits (0.79%, 0.83% and 0.91%; lenet5_choices.csv).

@@ -23,8 +23,8 @@ FIGURE_9 = {
     "boosted LeNet-4, distorted": 0.7,
 }
 
-# Figure 11: percent of the test digits to reject for 0.5% error on the rest.
-FIGURE_11 = {"LeNet-1": 3.7, "LeNet-4": 1.8, "boosted LeNet-4": 0.5}
+# Figures 10 to 12: percent of the test digits to reject for 0.5% error on the rest.
+REJECTED = {"LeNet-1": 3.7, "LeNet-4": 1.8, "boosted LeNet-4": 0.5}
 
 # Figure 8: the 82 test digits that LeNet-5 (trained with distortions) got wrong, right digit > answer.
 FIGURE_8 = """

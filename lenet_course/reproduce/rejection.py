@@ -1,4 +1,4 @@
-"""Refusing to answer: how many digits to reject so that few of the other answers are wrong (Fig. 11)."""
+"""Refusing to answer: how many digits to reject so that few of the other answers are wrong (Sec. III-C)."""
 
 from __future__ import annotations
 
