@@ -50,7 +50,8 @@ def diagonal_curvature(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     model: an nn.Sequential, or a network with `chain()`, of nn.Conv2d, nn.Linear, nn.Flatten, and the layers of lenet5.py.
     images: (N, ...), what the model takes, N from 1; computed in their dtype and the model's.
     Returns {parameter name: tensor like the parameter}, the mean over the images; 0 or above.
-    Raises ValueError for no images, or if chain() is not what forward does; TypeError for a layer without a rule.
+    Raises ValueError for no images, or if chain() is not what forward does; TypeError for a layer without a rule;
+    ArithmeticError if the outputs are not finite.
     """
     if len(images) == 0:
         raise ValueError(f"The curvature is a mean over images, but there are none: got {describe_tensor(images)}.")
@@ -59,6 +60,8 @@ def diagonal_curvature(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     for layer in layers:
         inputs.append(x)
         x = layer(x)
+    if not x.isfinite().all():
+        raise ArithmeticError("The model's outputs are no finite numbers: its weights have run away. Build it anew.")
     outputs = model(images)
     if x.shape != outputs.shape or not torch.allclose(x, outputs, rtol=1e-3, atol=1e-4):
         raise ValueError(f"{type(model).__name__}.chain() gives other outputs than its forward: they must be the same.")
@@ -95,6 +98,11 @@ def _(layer: nn.Linear, x: Tensor, h: Tensor) -> tuple[Tensor, dict[str, Tensor]
 
 @_backwards.register
 def _(layer: nn.Conv2d, x: Tensor, h: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
+        raise TypeError(
+            f'There is no rule for the curvature of a Conv2d with padding={layer.padding!r}, padding_mode="'
+            f'{layer.padding_mode}": give padding as numbers, and pad with zeros.'
+        )
     settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
     own = {"weight": conv2d_weight(x.square(), layer.weight.shape, h, *settings)}
     if layer.bias is not None:

@@ -94,7 +94,9 @@ def train_patterns(
     wrong, loss_sum = 0, 0.0
     for start in range(0, len(order), PATTERNS_A_CALL):
         part = order[start : start + PATTERNS_A_CALL]
-        seen = _train(images, labels, part, _GREYS, _PAIRS, weights, steps, _codes(model), work, j, loss == "map")
+        seen = _train(
+            images, labels, part, _GREYS, _PAIRS, weights, steps, _codes(model), work, float(j), loss == "map"
+        )
         if not all(np.isfinite(array).all() for array in weights):
             raise ArithmeticError(
                 f"After {start + len(part):,} patterns a weight is no longer a finite number: the steps were too large. "
@@ -167,6 +169,9 @@ def _arrays(model: LeNet5, tensors: Mapping[str, Tensor]) -> _Arrays:
     """Look at tensors as arrays, without copying: what compiled code writes there is in the model."""
     if not isinstance(model, LeNet5):
         raise ValueError(f"Only LeNet5 is compiled; got {type(model).__name__}. Train others with SDLM, or with fit.")
+    pairs = torch.stack([model.c3.output_maps, model.c3.input_maps], dim=1)
+    if pairs.shape != _PAIRS.shape or (pairs.device.type == "cpu" and (pairs.numpy() != _PAIRS).any()):
+        raise ValueError("Only LeNet5 with Table I is compiled; this one's C3 has another table. Train it with SDLM.")
     arrays = {}
     for name, parameter in model.named_parameters():
         tensor = tensors.get(name)

@@ -96,7 +96,6 @@ def test_exact_for_a_last_table_or_subsampling(layer):
     assert_same(diagonal_curvature(net, images), exact_gauss_newton(net, images))
 
 
-@pytest.mark.xfail(reason="padding by a word reaches torch, which fails; padding_mode is not looked at", strict=True)
 @pytest.mark.parametrize("padding", [{"padding": "same"}, {"padding": 1, "padding_mode": "circular"}])
 def test_a_convolution_with_another_kind_of_padding_is_right_or_refused(padding):
     net = network(nn.Conv2d(2, 3, kernel_size=3, **padding))
@@ -171,6 +170,7 @@ def slope(a):
 
 
 # The slow way: every unit and every connection is written down, with the number of the weight that it uses.
+NO_WEIGHT = -1
 
 
 def product(*sizes):
@@ -178,7 +178,7 @@ def product(*sizes):
 
 
 def wiring(layer, shape):
-    """Return one or two stages of (target unit, source unit, number of the weight), and the shape of what comes out.
+    """Return one or two stages, each a list of (target unit, source unit, number of the weight).
 
     Units are numbered through; the source after the last stands for the 1 of a bias. Weights are numbered through all
     parameters of the layer; NO_WEIGHT is a connection that just passes its value on.
@@ -189,7 +189,7 @@ def wiring(layer, shape):
         stage = [(o, i, o * sources + i) for o, i in product(out, sources)]
         if layer.bias is not None:
             stage += [(o, one, layer.weight.numel() + o) for o in range(out)]
-        return [stage], (out,)
+        return [stage]
 
     maps, height, width = shape
     if isinstance(layer, Subsampling):
@@ -200,7 +200,7 @@ def wiring(layer, shape):
         ]
         scaled = [(unit, unit, unit // (h * w)) for unit in range(maps * h * w)]
         biases = [(unit, maps * h * w, maps + unit // (h * w)) for unit in range(maps * h * w)]
-        return [adders, scaled + biases], (maps, h, w)
+        return [adders, scaled + biases]
 
     if isinstance(layer, TableConv2d):
         size, stride, padding, out = layer.kernel_size, 1, 0, layer.out_maps
@@ -217,10 +217,7 @@ def wiring(layer, shape):
                 stage.append(((m * h + y) * w + x, (k * height + row) * width + column, (pair * size + ky) * size + kx))
     if layer.bias is not None:
         stage += [(unit, one, layer.weight.numel() + unit // (h * w)) for unit in range(out * h * w)]
-    return [stage], (out, h, w)
-
-
-NO_WEIGHT = -1
+    return [stage]
 
 
 def unit_by_unit(net, layers, images):
@@ -233,8 +230,9 @@ def unit_by_unit(net, layers, images):
         elif not isinstance(layer, nn.Flatten):
             weights = torch.cat([parameter.detach().flatten() for parameter in layer.parameters()])
             weights = torch.cat([weights, weights.new_ones(1)])  # the last, for NO_WEIGHT
-            for stage in wiring(layer, shape)[0]:
+            for stage in wiring(layer, shape):
                 targets, sources, numbers = torch.tensor(stage).T
+                numbers = numbers % len(weights)
                 x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
                 steps.append((layer, x, (targets, sources, numbers, weights)))
                 x = x.new_zeros(len(x), int(targets.max()) + 1).index_add(1, targets, weights[numbers] * x[:, sources])
@@ -367,15 +365,13 @@ def test_a_chain_that_is_not_what_forward_does_is_an_error():
             diagonal_curvature(network_type(), torch.zeros(1, 1, 32, 32))
 
 
-@pytest.mark.xfail(reason="nan is not equal to nan, so the comparison of the outputs blames chain()", strict=True)
 def test_a_network_that_ran_away_is_not_told_that_its_chain_is_wrong():
     net = LeNet5()
     with torch.no_grad():
         net.f6.bias[0] = math.nan
-    try:
+    with pytest.raises((ValueError, ArithmeticError)) as caught:
         diagonal_curvature(net, torch.zeros(1, 1, 32, 32))
-    except (ValueError, ArithmeticError) as error:
-        assert "chain()" not in str(error)
+    assert "chain()" not in str(caught.value)
 
 
 def test_a_layer_without_a_rule_is_an_error():
@@ -428,7 +424,8 @@ def test_the_curvature_stays_during_a_pass_and_a_new_estimate_replaces_it():
     fresh = SDLM(net)
     fresh.estimate(images[10:])
     for name, size in fresh.step_sizes().items():
-        assert torch.equal(optimizer.step_sizes()[name], size) and not torch.equal(first[name], size)
+        assert torch.equal(optimizer.step_sizes()[name], size)
+    assert not torch.allclose(first["0.weight"], optimizer.step_sizes()["0.weight"], rtol=0.01)
 
 
 def test_a_saved_state_goes_on_where_it_was():
