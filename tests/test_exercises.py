@@ -406,7 +406,10 @@ def test_loss_of_pattern():
     ("loss", "said"),
     [
         (lambda y, label, j: y[label], "gave 3.0"),
-        (lambda y, label, j: y[label] + math.log(math.exp(-j) + sum(math.exp(-d) for d in y)), "ValueError"),
+        (
+            lambda y, label, j: y[label] + math.log(math.exp(-j) + sum(math.exp(-d) for d in y)),
+            "out of the exponentials",
+        ),
         (lambda y, label, j: stable_loss(y, label, j) + math.exp(-j), "Expected"),
         (lambda y, label, j: "much", "gave 'much'"),
     ],
@@ -416,28 +419,36 @@ def test_a_loss_that_is_another_one_is_told_so(loss, said):
     assert verdict.outcome == WRONG and said in verdict.message
 
 
+def slope(x):
+    return 2 / 3 / 1.7159 * (1.7159**2 - x**2)
+
+
 @pytest.mark.parametrize(
     ("curvature", "hint"),
     [
-        (lambda x, h: h.T @ x**2, "their mean"),
-        (lambda x, h: h.T @ x / 6, "inputs must be squared"),
-        (lambda x, h: (h**2).T @ x**2 / 6, "only the inputs are squared"),
-        (lambda x, h: x.T @ h, "(4, 3) came out. Expected: a tensor of shape (3, 4)"),
-        (lambda x, h: x @ h, "RuntimeError was raised"),
-        (lambda x, h: 2 * h.T @ x**2 / 6, "the values are not"),
-        (lambda x, h: "much", "a str came out"),
+        (lambda u, h, x: h @ u**2, "before squashing"),
+        (lambda u, h, x: slope(x) * (h @ u**2), "slope must be squared"),
+        (lambda u, h, x: slope(x) ** 2 * (h @ u), "weights must be squared"),
+        (lambda u, h, x: slope(x) * (h @ u), "how a gradient goes down"),
+        (lambda u, h, x: slope(x) ** 2 * (h**2 @ u**2), "it is not squared"),
+        (lambda u, h, x: (1 - x**2) ** 2 * (h @ u**2), "plain tanh"),
+        (lambda u, h, x: slope(squash(x)) ** 2 * (h @ u**2), "squashed already"),
+        (lambda u, h, x: h @ u**2 @ u.T, "(6, 3) came out. Expected: a tensor of shape (6, 4)"),
+        (lambda u, h, x: x @ h, "RuntimeError was raised"),
+        (lambda u, h, x: 2 * slope(x) ** 2 * (h @ u**2), "the values are not"),
+        (lambda u, h, x: "much", "a str came out"),
     ],
 )
 def test_a_curvature_that_is_another_one_is_told_which(curvature, hint):
-    verdict = chapter_5.weight_curvature(curvature)
+    verdict = chapter_5.curvature_below(curvature)
     assert verdict.outcome == WRONG and hint in verdict.message
 
 
-def test_weight_curvature():
-    assert chapter_5.weight_curvature(lambda x, h: h.T @ x**2 / len(x)).outcome == RIGHT
-    assert chapter_5.weight_curvature(...).outcome == NOT_ATTEMPTED
-    assert chapter_5.weight_curvature(lambda x, h: None).outcome == NOT_ATTEMPTED
-    assert "without brackets" in chapter_5.weight_curvature(torch.zeros(3, 4)).message
+def test_curvature_below():
+    assert chapter_5.curvature_below(lambda u, h, x: slope(x) ** 2 * (h @ u**2)).outcome == RIGHT
+    assert chapter_5.curvature_below(...).outcome == NOT_ATTEMPTED
+    assert chapter_5.curvature_below(lambda u, h, x: None).outcome == NOT_ATTEMPTED
+    assert "without brackets" in chapter_5.curvature_below(torch.zeros(6, 4)).message
 
 
 def rest(distances, labels, rejected):
@@ -454,6 +465,8 @@ def rest(distances, labels, rejected):
         (lambda y, t, n: (y.argmin(dim=1) != t).float().mean(), "Sort by the gap"),
         (lambda *given: rest(*given).sum() / 200, "not by how many there were"),
         (lambda *given: rest(*given), "Expected: a single number"),
+        (lambda *given: float("nan"), "mean of nothing"),
+        (lambda *given: 100 * rest(*given).float().mean(), "in percent"),
     ],
 )
 def test_an_error_on_the_rest_that_is_another_one_is_told_which(answer, hint):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lenet_course.exercises.checking import Verdict, check_function, not_attempted, right, wrong
-from lenet_course.lenet5 import map_loss
+from lenet_course.lenet5 import ScaledTanh, map_loss, squash
 from lenet_course.reproduce.rejection import rejection_curve
 
 
@@ -39,20 +39,30 @@ def loss_of_pattern(function: Callable[..., float]) -> Verdict:
     )
 
 
-def weight_curvature(function: Any) -> Verdict:
-    """Exercise 2: the Gauss-Newton diagonal of a dense layer's weight."""
+def curvature_below(function: Any) -> Verdict:
+    """Exercise 2: second derivatives one layer down, eq. (27)."""
     generator = torch.Generator().manual_seed(0)
-    x, h = torch.randn(6, 4, generator=generator), torch.rand(6, 3, generator=generator)
-    answer, verdict = _call(function, (x, h), "x of shape (6, 4) and h of shape (6, 3)", (3, 4))
+    u, h = torch.randn(3, 4, generator=generator), torch.rand(6, 3, generator=generator)
+    x = squash(torch.randn(6, 4, generator=generator))
+    came_in = "u of shape (3, 4), h of shape (6, 3) and x of shape (6, 4)"
+    answer, verdict = _call(function, (u, h, x), came_in, (6, 4))
     if verdict:
         return verdict
-    expected = torch.einsum("no,ni->oi", h, x.square()) / 6
+    slope = ScaledTanh.steepness / ScaledTanh.amplitude * (ScaledTanh.amplitude**2 - x**2)
+    expected = slope**2 * (h @ u**2)
     likely = {
-        "That is the sum over the patterns; the curvature is their mean.": 6 * expected,
-        "The inputs must be squared.": torch.einsum("no,ni->oi", h, x) / 6,
-        "h is a second derivative already: only the inputs are squared.": torch.einsum("no,ni->oi", h**2, x**2) / 6,
+        "That is right for the outputs of the units below. Their weighted sums come before squashing.": h @ u**2,
+        "The slope must be squared, as everything on the way down.": slope * (h @ u**2),
+        "The weights must be squared.": slope**2 * (h @ u),
+        "That is how a gradient goes down: square the weights and the slopes.": slope * (h @ u),
+        "h is a second derivative already: it is not squared.": slope**2 * (h**2 @ u**2),
+        "x is squashed already: its slope is 2/3/1.7159 (1.7159^2 - x^2), without another tanh.": (
+            (ScaledTanh.amplitude * ScaledTanh.steepness * (1 - torch.tanh(ScaledTanh.steepness * x) ** 2)) ** 2
+            * (h @ u**2)
+        ),
+        "The slope of a plain tanh is 1 - x^2. Ours is 2/3/1.7159 (1.7159^2 - x^2).": (1 - x**2) ** 2 * (h @ u**2),
     }
-    return _compare(answer, expected, likely, "diagonal_curvature does the same for F6.")
+    return _compare(answer, expected, likely, "diagonal_curvature goes from F6 to C5 by the same step.")
 
 
 def error_on_the_rest(function: Any) -> Verdict:
@@ -67,9 +77,13 @@ def error_on_the_rest(function: Any) -> Verdict:
         if verdict:
             return verdict
         expected = float(curve.error[rejected])
-        if abs(float(answer) - expected) > 1e-5:
+        if not abs(float(answer) - expected) <= 1e-5:  # also where the answer is no number at all
             hint = "Sort by the gap between the two smallest distances, and leave out the first ones."
-            if abs(float(answer) - expected * (200 - rejected)) < 1e-3:
+            if math.isnan(float(answer)):
+                hint = "That is the mean of nothing: no digit was left. Which ones does your slice keep?"
+            elif abs(float(answer) - 100 * expected) < 1e-3:
+                hint = "That is in percent. Return a fraction."
+            elif abs(float(answer) - expected * (200 - rejected)) < 1e-3:
                 hint = "That is a number of digits. Divide by how many are left."
             elif abs(float(answer) - expected * (200 - rejected) / 200) < 1e-5:
                 hint = "Divide by how many are left, not by how many there were."

@@ -66,7 +66,8 @@ def check_function(
         try:
             answer = function(*case)
         except Exception as error:  # whatever a learner's code may raise is an answer to them, not a crash of ours
-            return wrong(f"{call} raised {type(error).__name__}: {error}. Expected: {expected!r}.")
+            said = f"{call} raised {type(error).__name__}: {error}. Expected: {expected!r}. {hint}"
+            return wrong(said.rstrip())
         if answer is None or answer is ...:
             if count == 0:
                 return not_attempted(f"write the body of {function.__name__} in place of the dots, with a return")

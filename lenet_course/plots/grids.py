@@ -49,12 +49,14 @@ def number_grid(
     quantity: str,
     number_format: str = ".0f",
     highlight: Any = (),
+    largest: float | None = None,
     description: str | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw numbers in a grid, the larger the darker; the cells of highlight are framed.
 
-    values: (rows, columns), 0 or above. quantity: what they are. highlight: (row, column) pairs.
+    values: (rows, columns), 0 or above. quantity: what they are. highlight: (row, column) pairs. largest: the darkest value,
+    by default the largest of these (for pictures that stand side by side).
     Raises ValueError for another shape or negative values.
     """
     numbers = to_array(values).astype(float)
@@ -62,7 +64,7 @@ def number_grid(
         raise ValueError(f"number_grid takes (rows, columns) values of 0 or above; got shape {numbers.shape}.")
     rows, columns = numbers.shape
     ax = new_axes(ax, figsize=(0.55 * columns + 1.2, 0.5 * rows + 0.8))
-    largest = max(float(numbers.max()), 1e-9)
+    largest = max(float(numbers.max()) if largest is None else largest, 1e-9)
     ax.imshow(numbers, cmap="Blues", vmin=0, vmax=1.2 * largest, aspect="auto")
     for (row, column), number in np.ndenumerate(numbers):
         colour = "white" if number > 0.8 * largest else "black"
