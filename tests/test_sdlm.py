@@ -97,14 +97,10 @@ def test_exact_for_a_last_table_or_subsampling(layer):
 
 
 @pytest.mark.parametrize("padding", [{"padding": "same"}, {"padding": 1, "padding_mode": "circular"}])
-def test_a_convolution_with_another_kind_of_padding_is_right_or_refused(padding):
+def test_a_convolution_with_another_kind_of_padding_is_refused(padding):
     net = network(nn.Conv2d(2, 3, kernel_size=3, **padding))
-    images = torch.randn(2, 2, 5, 5, dtype=torch.float64)
-    try:
-        found = diagonal_curvature(net, images)
-    except (TypeError, ValueError):
-        return
-    assert_same(found, exact_gauss_newton(net, images))
+    with pytest.raises(TypeError, match="no rule for the curvature of a Conv2d with padding.*give padding as numbers"):
+        diagonal_curvature(net, torch.randn(2, 2, 5, 5, dtype=torch.float64))
 
 
 def test_below_the_distance_it_is_the_second_derivative_of_the_right_ones_distance():
@@ -369,9 +365,8 @@ def test_a_network_that_ran_away_is_not_told_that_its_chain_is_wrong():
     net = LeNet5()
     with torch.no_grad():
         net.f6.bias[0] = math.nan
-    with pytest.raises((ValueError, ArithmeticError)) as caught:
+    with pytest.raises(ArithmeticError, match="outputs are no finite numbers: its weights have run away"):
         diagonal_curvature(net, torch.zeros(1, 1, 32, 32))
-    assert "chain()" not in str(caught.value)
 
 
 def test_a_layer_without_a_rule_is_an_error():

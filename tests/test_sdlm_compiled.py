@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from lenet_course import sdlm_compiled
 from lenet_course.data import Digits
@@ -90,21 +91,21 @@ def test_the_same_weights_as_autograd_after_100_patterns(train_digits, sizes, gi
 )
 @settings(max_examples=25, deadline=None)
 def test_a_single_update_is_the_step_size_times_the_gradient(seed, label, spread, j):
-    """Also where weights are large and most units saturate."""
+    """In double precision: where the right digit is all but certain, the gradient by autograd in float32 is off by 0.4%."""
     model = network(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter *= spread
     image = torch.randint(0, 256, (1, 28, 28), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
     digits = Digits(image, torch.tensor([label]))
-    before = copy.deepcopy(model)
-    map_loss(before(before.prepare(image)), digits.labels, j=j).backward()
+    before, exact = copy.deepcopy(model), copy.deepcopy(model).double()
+    map_loss(exact(exact.prepare(image).double()), digits.labels, j=j).backward()
     sizes = {name: torch.full_like(parameter, 0.5) for name, parameter in model.named_parameters()}
     train_patterns(model, digits, torch.tensor([0]), sizes, j=j)
-    for name, parameter in before.named_parameters():
-        change = (parameter - model.get_parameter(name)).detach()
+    for name, parameter in exact.named_parameters():
+        change = (before.get_parameter(name).double() - model.get_parameter(name).double()).detach()
         scale = float(parameter.grad.abs().max())
-        torch.testing.assert_close(change, 0.5 * parameter.grad, rtol=1e-3, atol=1e-4 * scale + 1e-6, msg=name)
+        torch.testing.assert_close(change, 0.5 * parameter.grad, rtol=1e-4, atol=1e-5 * scale + 1e-6, msg=name)
 
 
 @pytest.mark.parametrize("spread", [3, 10, 1000])
@@ -405,14 +406,35 @@ def test_bad_input_is_answered_in_words(train_digits, sizes, change, complaint):
         change(train_digits, sizes)
 
 
-# Tables with 60 connections or more: with fewer, compiled code would write beyond the end of the weights.
+# Tables with 60 connections or more: with fewer, a network that slips through would be read beyond the end of its weights.
 @pytest.mark.parametrize(
     "table", ["\n".join(reversed(TABLE_1.strip().splitlines())), "\n".join(["X " * 16] * 6)], ids=["other", "dense"]
 )
-def test_a_network_with_another_table_is_refused(train_digits, table):
+def test_a_network_with_another_table_is_refused(train_digits, sizes, table):
     model = network()
     model.c3 = TableConv2d(table, kernel_size=5)
-    with pytest.raises(ValueError):
+    before = model.f6.weight.detach().clone()
+    for use in (lambda: distances(model, train_digits.images[:1]), lambda: train(train_digits, sizes, model=model)):
+        with pytest.raises(ValueError, match="C3 has another table"):
+            use()
+    assert torch.equal(model.f6.weight, before)
+
+
+@pytest.mark.xfail(reason="other layers than LeNet5's are met by whatever error comes first", strict=True)
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"c3": nn.Conv2d(6, 16, 5)},
+        {"f6": nn.Linear(120, 84, bias=False)},
+        {"c5": nn.Conv2d(16, 100, 5), "f6": nn.Linear(100, 84)},
+    ],
+    ids=["C3 dense", "F6 without bias", "C5 with 100 maps"],
+)
+def test_a_network_with_other_layers_is_refused_in_words(train_digits, layers):
+    model = network()
+    for name, layer in layers.items():
+        setattr(model, name, layer)
+    with pytest.raises(ValueError, match="Only LeNet5"):
         distances(model, train_digits.images[:1])
 
 
