@@ -420,7 +420,6 @@ def test_a_network_with_another_table_is_refused(train_digits, sizes, table):
     assert torch.equal(model.f6.weight, before)
 
 
-@pytest.mark.xfail(reason="other layers than LeNet5's are met by whatever error comes first", strict=True)
 @pytest.mark.parametrize(
     "layers",
     [
