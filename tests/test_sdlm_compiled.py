@@ -415,7 +415,7 @@ def test_a_network_with_another_table_is_refused(train_digits, sizes, table):
     model.c3 = TableConv2d(table, kernel_size=5)
     before = model.f6.weight.detach().clone()
     for use in (lambda: distances(model, train_digits.images[:1]), lambda: train(train_digits, sizes, model=model)):
-        with pytest.raises(ValueError, match="C3 has another table"):
+        with pytest.raises(ValueError, match="Only LeNet5 with Table I"):
             use()
     assert torch.equal(model.f6.weight, before)
 
