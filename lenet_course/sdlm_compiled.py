@@ -171,7 +171,7 @@ def _arrays(model: LeNet5, tensors: Mapping[str, Tensor]) -> _Arrays:
         raise ValueError(f"Only LeNet5 is compiled; got {type(model).__name__}. Train others with SDLM, or with fit.")
     if {name: tuple(parameter.shape) for name, parameter in model.named_parameters()} != _SHAPES:
         raise ValueError(
-            "Only LeNet5 as published is compiled; this one has other layers. Train it with SDLM, or with fit."
+            "Only LeNet5 with Table I and its own layers is compiled; this one has others. Train it with SDLM."
         )
     pairs = torch.stack([model.c3.output_maps, model.c3.input_maps], dim=1)
     if pairs.device.type == "cpu" and (pairs.numpy() != _PAIRS).any():
