@@ -39,6 +39,7 @@ MODULES = (
     "jupyterlab.labapp",
     "ipykernel",
     "ipywidgets",
+    "anywidget",
     "jupyterlab_widgets",
     "matplotlib",
     "numpy",
