@@ -7,9 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from lenet_course.exercises.checking import Verdict, check_function, not_attempted, right, wrong
+from lenet_course.exercises.checking import Verdict, call_function, check_function, compare_tensors, right, wrong
 from lenet_course.lenet5 import ScaledTanh, map_loss, squash
 from lenet_course.reproduce.rejection import rejection_curve
 
@@ -45,7 +44,7 @@ def curvature_below(function: Any) -> Verdict:
     u, h = torch.randn(3, 4, generator=generator), torch.rand(6, 3, generator=generator)
     x = squash(torch.randn(6, 4, generator=generator))
     came_in = "u of shape (3, 4), h of shape (6, 3) and x of shape (6, 4)"
-    answer, verdict = _call(function, (u, h, x), came_in, (6, 4))
+    answer, verdict = call_function(function, (u, h, x), came_in, (6, 4))
     if verdict:
         return verdict
     slope = ScaledTanh.steepness / ScaledTanh.amplitude * (ScaledTanh.amplitude**2 - x**2)
@@ -62,7 +61,7 @@ def curvature_below(function: Any) -> Verdict:
         ),
         "The slope of a plain tanh is 1 - x^2. Ours is 2/3/1.7159 (1.7159^2 - x^2).": (1 - x**2) ** 2 * (h @ u**2),
     }
-    return _compare(answer, expected, likely, "diagonal_curvature goes from F6 to C5 by the same step.")
+    return compare_tensors(answer, expected, likely, "diagonal_curvature goes from F6 to C5 by the same step.")
 
 
 def error_on_the_rest(function: Any) -> Verdict:
@@ -73,7 +72,7 @@ def error_on_the_rest(function: Any) -> Verdict:
     curve = rejection_curve(distances, labels)
     for rejected in (0, 10, 100, 199):
         came_in = f"200 digits and rejected = {rejected}"
-        answer, verdict = _call(function, (distances, labels, rejected), came_in, ())
+        answer, verdict = call_function(function, (distances, labels, rejected), came_in, ())
         if verdict:
             return verdict
         expected = float(curve.error[rejected])
@@ -91,38 +90,3 @@ def error_on_the_rest(function: Any) -> Verdict:
                 hint = "That is the fraction that is right."
             return wrong(f"{came_in} went in; {float(answer):.4g} came out. Expected: {expected:.4g}. {hint}")
     return right("The same as the course's rejection_curve, from none rejected to all but one.")
-
-
-def _call(function: Any, arguments: tuple, came_in: str, shape: tuple[int, ...]) -> tuple[Any, Verdict | None]:
-    """Call the learner's function; return its answer, and a verdict if that is no tensor or number of this shape."""
-    if function is ... or function is None:
-        return None, not_attempted("write the function in place of the dots")
-    if not callable(function):
-        return None, wrong(f"The check needs the function itself, without brackets; got {function!r}.")
-    copies = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
-    try:
-        answer = function(*copies)
-    except Exception as error:  # a learner's code may raise anything
-        return None, wrong(f"{came_in} went in, and {type(error).__name__} was raised: {error}")
-    if answer is None or answer is ...:
-        return None, not_attempted(f"write the body of {function.__name__} in place of the dots, with a return")
-    try:
-        answer = torch.as_tensor(answer)
-    except (TypeError, ValueError, RuntimeError):
-        return None, wrong(f"{came_in} went in; a {type(answer).__name__} came out.")
-    if answer.shape != shape:
-        wanted = f"a tensor of shape {shape}" if shape else "a single number"
-        return None, wrong(f"{came_in} went in; shape {tuple(answer.shape)} came out. Expected: {wanted}.")
-    return answer, None
-
-
-def _compare(answer: Tensor, expected: Tensor, likely: dict[str, Tensor], praise: str) -> Verdict:
-    if torch.allclose(answer.float(), expected, atol=1e-5):
-        return right(praise)
-    for hint, values in likely.items():
-        if torch.allclose(answer.float(), values, atol=1e-5):
-            return wrong(hint)
-    first = tuple(0 for _ in expected.shape)
-    return wrong(
-        f"The shape is right, the values are not: the first is {answer[first]:.4g}, expected {expected[first]:.4g}."
-    )

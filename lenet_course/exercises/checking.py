@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 RIGHT, WRONG, NOT_ATTEMPTED = "right", "wrong", "not attempted"
 _SIGNS = {RIGHT: "\N{CHECK MARK}", WRONG: "\N{BALLOT X}", NOT_ATTEMPTED: "\N{HORIZONTAL ELLIPSIS}"}
 
@@ -102,3 +105,39 @@ def _equal(answer: Any, expected: Any) -> bool:
         return bool(answer == expected)
     except Exception:  # an array of another shape, a tensor with many entries: not the value asked for
         return False
+
+
+def call_function(function: Any, arguments: tuple, came_in: str, shape: tuple[int, ...]) -> tuple[Any, Verdict | None]:
+    """Call the learner's function; return its answer, and a verdict if that is no tensor or number of this shape."""
+    if function is ... or function is None:
+        return None, not_attempted("write the function in place of the dots")
+    if not callable(function):
+        return None, wrong(f"The check needs the function itself, without brackets; got {function!r}.")
+    copies = [argument.clone() if isinstance(argument, Tensor) else argument for argument in arguments]
+    try:
+        answer = function(*copies)
+    except Exception as error:  # a learner's code may raise anything
+        return None, wrong(f"{came_in} went in, and {type(error).__name__} was raised: {error}")
+    if answer is None or answer is ...:
+        return None, not_attempted(f"write the body of {function.__name__} in place of the dots, with a return")
+    try:
+        answer = torch.as_tensor(answer)
+    except (TypeError, ValueError, RuntimeError):
+        return None, wrong(f"{came_in} went in; a {type(answer).__name__} came out.")
+    if answer.shape != shape:
+        wanted = f"a tensor of shape {shape}" if shape else "a single number"
+        return None, wrong(f"{came_in} went in; shape {tuple(answer.shape)} came out. Expected: {wanted}.")
+    return answer, None
+
+
+def compare_tensors(answer: Tensor, expected: Tensor, likely: dict[str, Tensor], praise: str) -> Verdict:
+    """Compare a tensor with the expected one of the same shape. likely: {what it tells: a likely wrong answer}."""
+    if torch.allclose(answer.float(), expected, atol=1e-5):
+        return right(praise)
+    for hint, values in likely.items():
+        if torch.allclose(answer.float(), values, atol=1e-5):
+            return wrong(hint)
+    first = tuple(0 for _ in expected.shape)
+    return wrong(
+        f"The shape is right, the values are not: the first is {answer[first]:.4g}, expected {expected[first]:.4g}."
+    )
