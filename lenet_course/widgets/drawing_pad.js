@@ -95,6 +95,11 @@ function render({ model, el }) {
     }
   }
 
+  function said() {
+    // Another network or a test digit was chosen; while a drawing is on its way, its own answer counts.
+    if (model.get("answered") >= model.get("version")) say(model.get("message"));
+  }
+
   function answered() {
     if (model.get("answered") < model.get("version")) return;
     clearTimeout(timer);
@@ -211,6 +216,7 @@ function render({ model, el }) {
   model.on("change:strokes", draw);
   model.on("change:background", changedBackground);
   model.on("change:answered", answered);
+  model.on("change:message", said);
   changedBackground();
   say(model.get("message"));
 
@@ -219,6 +225,7 @@ function render({ model, el }) {
     model.off("change:strokes", draw);
     model.off("change:background", changedBackground);
     model.off("change:answered", answered);
+    model.off("change:message", said);
   };
 }
 
