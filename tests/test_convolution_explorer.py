@@ -280,3 +280,27 @@ def test_without_a_kernel_a_sentence_stands_in_its_place():
     assert repr(convolution_explorer()) == repr(convolution_explorer(9, 5)) and "Run the cell" in repr(
         convolution_explorer()
     )
+
+
+# --- going through the positions ------------------------------------------------------------------------------------
+
+
+def test_the_player_moves_the_position_and_follows_it():
+    explorer = convolution_explorer(size=7, kernel_size=3)
+    assert explorer.player.max == explorer.sliders["position"].max == 24
+    explorer.player.value = 6
+    assert explorer.sliders["position"].value == 6
+    assert "row 1, column 1 of the 5 x 5 output" in explorer.view.value
+    explorer.sliders["position"].value = 24
+    assert explorer.player.value == 24
+
+
+def test_the_player_ends_where_the_positions_end():
+    explorer = convolution_explorer(size=7, kernel_size=3)
+    explorer.player.value = 24
+    explorer.sliders["stride"].value = 2
+    assert explorer.player.max == 8 and explorer.player.value == explorer.sliders["position"].value == 8
+    explorer.sliders["kernel_size"].value = 9
+    assert explorer.player.disabled and explorer.player.max == 0
+    explorer.sliders["kernel_size"].value = 3
+    assert not explorer.player.disabled

@@ -260,9 +260,10 @@ def _count(number: int, noun: str) -> str:
 class ConvolutionExplorer(ipywidgets.VBox):
     """The widget.
 
-    sliders: {setting or "position": IntSlider}; view: the HTML widget that shows the picture.
+    sliders: {setting or "position": IntSlider}; player: the buttons that go through the positions one by one, twice a second;
+    view: the HTML widget that shows the picture.
     children: an HBox of two VBoxes with three sliders each (size, kernel_size, stride; padding, dilation,
-    position), then view.
+    position), then the player, then view.
     """
 
     def __init__(self, **setting: int) -> None:
@@ -272,7 +273,11 @@ class ConvolutionExplorer(ipywidgets.VBox):
         for slider in self.sliders.values():
             slider.observe(self._update, names="value")
         columns = [ipywidgets.VBox(list(self.sliders.values())[start : start + 3]) for start in (0, 3)]
-        super().__init__([ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"}), self.view])
+        self.player = ipywidgets.Play(min=0, max=0, interval=500, description="Go through the positions")
+        # In Python, not by jslink: the player has to follow the slider and its changing end as well.
+        ipywidgets.link((self.player, "value"), (self.sliders["position"], "value"))
+        player = ipywidgets.HBox([ipywidgets.Label("Go through the positions:"), self.player])
+        super().__init__([ipywidgets.HBox(columns, layout={"flex_flow": "row wrap"}), player, self.view])
         self._update()
 
     def __repr__(self) -> str:  # what a viewer without a kernel shows in the widget's place
@@ -285,6 +290,7 @@ class ConvolutionExplorer(ipywidgets.VBox):
         slider = self.sliders["position"]
         slider.disabled = places == 0
         slider.max = max(places * places - 1, 0)  # pulls the value along, and so comes back here if it has to
+        self.player.max, self.player.disabled = slider.max, places == 0
         self.view.value = picture(position=min(position, slider.max), **values)
 
 
