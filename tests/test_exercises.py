@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, cross_entropy, max_pool2d, pad, relu
 
-from lenet_course.exercises import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5
+from lenet_course.exercises import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6
 from lenet_course.exercises.checking import NOT_ATTEMPTED, RIGHT, WRONG, Verdict, check_function, check_value
 from lenet_course.lenet import LeNet
 from lenet_course.lenet5 import squash
@@ -478,3 +478,68 @@ def test_error_on_the_rest():
     assert chapter_5.error_on_the_rest(lambda *given: rest(*given).float().mean()).outcome == RIGHT
     assert chapter_5.error_on_the_rest(lambda *given: float(rest(*given).float().mean())).outcome == RIGHT
     assert chapter_5.error_on_the_rest(lambda *given: None).outcome == NOT_ATTEMPTED
+
+
+# --- chapter 6 ------------------------------------------------------------------------------------------------------
+
+
+def test_span_of_s4():
+    assert chapter_6.span_of_s4(lambda u: (4 * u, 4 * u + 15)).outcome == RIGHT
+    assert chapter_6.span_of_s4(lambda u: [4 * u, 4 * u + 15]).outcome == RIGHT
+    assert chapter_6.span_of_s4(lambda u: None).outcome == NOT_ATTEMPTED
+    for answer in (lambda u: (4 * u, 4 * u + 16), lambda u: (2 * u, 2 * u + 15), lambda u: (u,), lambda u: 16):
+        verdict = chapter_6.span_of_s4(answer)
+        assert verdict.outcome == WRONG and "both ends are included" in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("share", "hint"),
+    [
+        (lambda x: (x > 1.6).float().mean(dim=0), "one side only"),
+        (lambda x: (x.abs() > 1.6).float().sum(dim=0), "numbers of digits"),
+        (lambda x: (x.abs() <= 1.6).float().mean(dim=0), "not saturated"),
+        (lambda x: 100 * (x.abs() > 1.6).float().mean(dim=0), "in percent"),
+        (lambda x: (x.abs() > 1.6).float().mean(dim=1), "shape (50,) came out"),
+        (lambda x: (x.abs() > 1.5).float().mean(dim=0), "the values are not"),
+    ],
+)
+def test_a_share_that_is_another_one_is_told_which(share, hint):
+    verdict = chapter_6.saturated(share)
+    assert verdict.outcome == WRONG and hint in verdict.message
+
+
+def test_saturated():
+    assert chapter_6.saturated(lambda x: (x.abs() > 1.6).float().mean(dim=0)).outcome == RIGHT
+    assert chapter_6.saturated(lambda x: (x.abs() > 1.6).double().mean(dim=0)).outcome == RIGHT
+    assert chapter_6.saturated(...).outcome == NOT_ATTEMPTED
+
+
+def occluded(image, value=-0.1, turn=False):
+    covered = image.repeat(28, 28, 1, 1)
+    for row in range(28):
+        for column in range(28):
+            place = covered[column, row] if turn else covered[row, column]
+            place[row : row + 5, column : column + 5] = value
+    return covered.reshape(784, 1, 32, 32)
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda d, x: (d(x[None, None]) - d(occluded(x))).reshape(28, 28), "sign is turned around"),
+        (lambda d, x: d(occluded(x)).reshape(28, 28), "Take away that of the whole image"),
+        (lambda d, x: (d(occluded(x, turn=True)) - d(x[None, None])).reshape(28, 28), "exchanged"),
+        (lambda d, x: (d(occluded(x, 0)) - d(x[None, None])).reshape(28, 28), "covered with 0"),
+        (lambda d, x: (d(occluded(x, 1.175)) - d(x[None, None])).reshape(28, 28), "covered with ink"),
+        (lambda d, x: d(x), "distance takes images of shape (N, 1, 32, 32); got (32, 32)"),
+        (lambda d, x: d(occluded(x)) - d(x[None, None]), "Expected: a tensor of shape (28, 28)"),
+    ],
+)
+def test_an_occlusion_map_that_is_another_one_is_told_which(answer, hint):
+    verdict = chapter_6.occlusion_map(answer)
+    assert verdict.outcome == WRONG and hint in verdict.message
+
+
+def test_occlusion_map():
+    assert chapter_6.occlusion_map(lambda d, x: (d(occluded(x)) - d(x[None, None])).reshape(28, 28)).outcome == RIGHT
+    assert chapter_6.occlusion_map(lambda d, x: None).outcome == NOT_ATTEMPTED

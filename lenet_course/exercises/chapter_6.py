@@ -21,7 +21,7 @@ def span_of_s4(function: Any) -> Verdict:
         [(unit,) for unit in range(5)],
         praise="As chapter 1's formula has it.",
         hint="C1 5x5, S2 2x2 with stride 2, C3 5x5, S4 2x2 with stride 2; both ends are included.",
-        same=lambda answer, expected: tuple(answer) == expected,
+        same=lambda answer, expected: isinstance(answer, tuple | list) and tuple(answer) == expected,
     )
 
 
