@@ -52,6 +52,7 @@ MODULES = (
     "ruff",
     "nbformat",
     "nbclient",
+    "playwright.sync_api",
     "lenet_course",
 )
 
@@ -445,8 +446,33 @@ STEPS = (
 )
 
 
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_chromium(environment=os.environ, which=shutil.which) -> tuple:
+    """(path, "") of the Chromium that tests/browser uses, or ("", why there is none)."""
+    chosen = environment.get("CHROMIUM")
+    found = [path for path in map(which, [chosen] if chosen else BROWSERS) if path]
+    if found:
+        return found[0], ""
+    if chosen:
+        return "", f"CHROMIUM is set to {chosen}, which is not a program."
+    return "", f"No {', '.join(BROWSERS[:-1])} or {BROWSERS[-1]} on the PATH."
+
+
+def browser_line(environment=os.environ, which=shutil.which) -> str:
+    """What will become of tests/browser, in one line."""
+    found, problem = find_chromium(environment, which)
+    if found:
+        return f"The chapters will also be run in a browser: {found}"
+    if environment.get("CI_BROWSER") == "required":
+        return f"{problem} The tests in a browser will fail, as CI_BROWSER=required."
+    return f"{problem} The tests in a browser will be skipped; apt install chromium or CHROMIUM=/path/of/one runs them."
+
+
 def checks(root: Path, options, run) -> int:
     python = str(set_up(root, run))
+    say(browser_line())
     results = []
     for step in STEPS:
         say(f"\nRunning {' '.join(step)} ...")

@@ -563,6 +563,41 @@ def test_every_step_runs_although_one_fails(project, no_cpu_attempt, failing, ca
     assert sum(line.startswith("FAILED") for line in summary) == (1 if failing else 0)
 
 
+@pytest.mark.parametrize("there", start.BROWSERS)
+def test_a_chromium_is_found_under_each_of_its_names(there):
+    assert start.find_chromium({}, {there: f"/usr/bin/{there}"}.get) == (f"/usr/bin/{there}", "")
+
+
+def test_the_users_choice_of_a_chromium_goes_first_and_is_not_replaced():
+    programs = {"chromium": "/usr/bin/chromium", "/opt/mine": "/opt/mine"}
+    assert start.find_chromium({"CHROMIUM": "/opt/mine"}, programs.get) == ("/opt/mine", "")
+    found, problem = start.find_chromium({"CHROMIUM": "/opt/gone"}, programs.get)
+    assert found == ""
+    assert problem == "CHROMIUM is set to /opt/gone, which is not a program."
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "No chromium, chromium-browser or google-chrome on the PATH. The tests in a browser will be skipped"),
+        ({"CI_BROWSER": "required"}, "The tests in a browser will fail, as CI_BROWSER=required."),
+        ({"CHROMIUM": "/gone"}, "CHROMIUM is set to /gone, which is not a program. The tests in a browser will be"),
+    ],
+)
+def test_what_becomes_of_the_tests_in_a_browser_is_one_line(environment, words):
+    line = start.browser_line(environment, which=lambda name: None)
+    assert words in line
+    assert "\n" not in line
+    assert "/usr/bin/chromium" in start.browser_line({}, {"chromium": "/usr/bin/chromium"}.get)
+
+
+def test_test_says_first_whether_there_is_a_browser(project, no_cpu_attempt, monkeypatch, capsys):
+    monkeypatch.setenv("CHROMIUM", "/gone")
+    call(project, "test")
+    printed = capsys.readouterr().out
+    assert printed.index("CHROMIUM is set to /gone") < printed.index("Running ruff check")
+
+
 # doctor ---------------------------------------------------------------------------------------------------
 
 
@@ -783,6 +818,50 @@ def test_ci_runs_what_a_maintainer_runs():
     lines = (PROJECT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "#!/bin/bash"
     assert [line for line in lines if "start.py" in line] == ["python3 start.py test"]
+
+
+def fake_ci(tmp_path, **programs):
+    """Run .ci/run where there are only these programs, written as lines of shell; what they wrote down."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(PROJECT / ".ci" / "run", tmp_path / ".ci" / "run")
+    (tmp_path / "bin").mkdir()
+    log = tmp_path / "log"
+    for name, lines in {"python3": 'echo "python3 $* CI_BROWSER=$CI_BROWSER"', **programs}.items():
+        path = tmp_path / "bin" / name.replace("_", "-")
+        path.write_text(f"#!/bin/bash\n{{\n{lines}\n}} | tee -a {log}\nexit ${{PIPESTATUS[0]}}\n")
+        path.chmod(0o755)
+    for name in ("bash", "dirname", "tee"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    environment = {"PATH": str(tmp_path / "bin")}
+    result = subprocess.run(["bash", ".ci/run"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return log.read_text().splitlines(), result
+
+
+TESTS, TESTS_REQUIRED = "python3 start.py test CI_BROWSER=", "python3 start.py test CI_BROWSER=required"
+INSTALL = "-qq install --yes --no-install-recommends chromium chromium-driver fonts-dejavu"
+bash_only = pytest.mark.skipif(os.name == "nt", reason=".ci/run is a bash script.")
+
+
+@bash_only
+@pytest.mark.parametrize("programs", [{"id": "echo 1000", "apt_get": "echo apt $*"}, {"id": "echo 0"}])
+def test_ci_without_apt_or_root_installs_nothing_and_requires_no_browser(tmp_path, programs):
+    lines, _ = fake_ci(tmp_path, **programs)
+    assert lines[1:] == [TESTS]
+
+
+@bash_only
+def test_ci_installs_chromium_quietly_and_requires_it(tmp_path):
+    lines, result = fake_ci(tmp_path, id="echo 0", apt_get='echo "apt $*"')
+    assert lines[1:] == [f"apt {INSTALL}", TESTS_REQUIRED]
+    assert "apt" not in result.stdout + result.stderr
+
+
+@bash_only
+def test_ci_goes_on_when_apt_fails(tmp_path):
+    lines, result = fake_ci(tmp_path, id="echo 0", apt_get='echo "apt $*"; (exit 100)')
+    assert lines[1:] == [f"apt {INSTALL}", "apt -qq update", TESTS_REQUIRED]
+    assert result.stderr == ".ci/run: apt-get could not install Chromium\n"
 
 
 def test_everything_that_pyproject_asks_for_is_checked_by_the_probe():

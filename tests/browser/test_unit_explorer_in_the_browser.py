@@ -89,7 +89,9 @@ def test_a_click_shows_the_networks_own_numbers(page, network, layer):
 def test_another_layer_from_the_list(page, network):
     explorer = open_at(page, "c1")
     explorer.window.locator("select[id^=lenet-unit-explorer]").select_option("c3")
-    explorer.window.wait_for_function("() => document.querySelector('.lenet-unit-panel').innerText.includes('as Table I has it')")
+    explorer.window.wait_for_function(
+        "() => document.querySelector('.lenet-unit-panel').innerText.includes('as Table I has it')"
+    )
     assert explorer.shown()[0] == "c3"
 
 
