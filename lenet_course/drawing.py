@@ -7,12 +7,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from torch.nn.functional import interpolate, max_pool2d, pad
+from torch.nn.functional import avg_pool2d, max_pool2d, pad
 
 from lenet_course.data import describe_tensor
 
@@ -20,7 +21,7 @@ SIDE = 28  # an MNIST image
 BOX = 20  # the digit in it: "size normalized to fit in a 20x20 pixel box" (LeCun et al. 1998, p. 10)
 # Every digit of MNIST's test set has its centre of mass (in pixels, the first being 0) between 13.5 and 14.5.
 CENTRE = 14
-# Widths of pen in pixels of the box, as `_pen_width` measures them in MNIST's test digits: a tenth is thinner
+# Widths of pen in pixels of the box, as `_pen_width` measures them in MNIST's test digits: about a tenth is thinner
 # than the first, a tenth thicker than the second; none at all is thinner than the third.
 PEN_RANGE = (1.8, 3.3)
 THINNEST = 1.0
@@ -40,11 +41,11 @@ def draw_strokes(strokes: Sequence[Stroke], *, side: int = 280, pen: float | Non
 
     strokes: each a sequence of points (x, y) in pixels of the sheet, 0 to side, x to the right and y down, joined by
         straight lines; a single point is a dot. What lies off the sheet is cut off. None at all leaves it empty.
-    pen: the width of the line in pixels, by default a sixteenth of the side.
+    pen: the width of the line in pixels, by default a twentieth of the side.
     Returns (side, side) uint8, 0 = paper, 255 = ink.
     Raises ValueError for a side or pen that is not positive, or points that are not pairs of finite numbers.
     """
-    pen = side / 16 if pen is None else pen
+    pen = side / 20 if pen is None else pen
     if side < 1 or not 0 < pen < math.inf:
         raise ValueError(f"side must be at least 1 and pen a width above 0, in pixels; got side={side}, pen={pen}.")
     radius = pen / 2
@@ -90,7 +91,7 @@ def _short_pieces(start: tuple[float, float], end: tuple[float, float], side: in
     (x0, y0), (x1, y1) = start, end
     count = 1 + int(min(abs(x1 - x0), abs(y1 - y0), 8 * side) * 8 / side)
     stops = [(x0 + (x1 - x0) * i / count, y0 + (y1 - y0) * i / count) for i in range(count)] + [end]
-    return zip(stops, stops[1:], strict=False)
+    return pairwise(stops)
 
 
 def _between(low: float, high: float, side: int) -> tuple[int, int]:
@@ -183,14 +184,15 @@ def _pen_width(ink: Tensor) -> float:
     The outline's length is the sum of the slopes, as every way across an edge climbs from 0 to 1 once.
     """
     padded = pad(ink, (1, 1, 1, 1))
-    right, down = padded[:-1, 1:] - padded[:-1, :-1], padded[1:, :-1] - padded[:-1, :-1]
-    return float(2 * ink.sum() / torch.hypot(right, down).sum())
+    # Along the diagonals, so that a mirrored drawing has the same width; they are longer by the root of 2.
+    falling, rising = padded[1:, 1:] - padded[:-1, :-1], padded[1:, :-1] - padded[:-1, 1:]
+    return float(2 * ink.sum() / (torch.hypot(falling, rising).sum() / math.sqrt(2)))
 
 
 def _widen(ink: Tensor, radius: int, *, around: float = 0.0) -> Tensor:
     """Give each pixel the largest value within `radius`, on a sheet larger by that much, `around` it."""
     ink = pad(ink, (radius,) * 4, value=around)
-    height, width = ink.shape
+    height = len(ink)
     taller = pad(ink, (0, 0, radius, radius), value=around)
     result = ink
     for down in range(-radius, radius + 1):
@@ -297,30 +299,37 @@ def _read_grey(picture: bytes) -> Tensor:
 
 def _paper(grey: Tensor) -> Tensor:
     """Return how bright the paper is at every place, (height, width): the curved surface that fits most of it."""
-    height, width = grey.shape
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    terms = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=-1).flatten(end_dim=1).double()
-    values = grey.flatten().double()
+    # Light changes slowly: a small copy is enough to fit it to.
+    small = fit(grey, 100) if max(grey.shape) > 100 else grey
+    terms, values = _surface_terms(*small.shape), small.flatten().double()
     surface = values.median().expand_as(values)
     for _ in range(8):
         far = (values - surface).abs()
         weights = 1 / (1 + (far / far.median().clamp(min=3)) ** 4)  # ink counts for next to nothing
         normal = (terms * weights[:, None]).T @ terms + 1e-6 * torch.eye(6, dtype=torch.float64)
-        surface = terms @ torch.linalg.solve(normal, (terms * weights[:, None]).T @ values)
-    return surface.reshape(height, width).float()
+        solution = torch.linalg.solve(normal, (terms * weights[:, None]).T @ values)
+        surface = terms @ solution
+    return (_surface_terms(*grey.shape) @ solution).reshape(grey.shape).float()
+
+
+def _surface_terms(height: int, width: int) -> Tensor:
+    """Return 1, x, y, xx, xy, yy at every pixel, (height * width, 6) float64; x and y go from -1 to 1."""
+    y, x = (2 * (torch.arange(length, dtype=torch.float64) + 0.5) / length - 1 for length in (height, width))
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], dim=-1).flatten(end_dim=1)
 
 
 def _between_paper_and_ink(ink: Tensor) -> float:
-    """Return the value that splits the pixels into the two most different groups (Otsu 1979)."""
-    values = ink.flatten().clamp(min=0).sort().values.double()
-    below = torch.arange(1, len(values), dtype=torch.float64)
-    sums = values.cumsum(0)
-    if len(values) < 2 or values[-1] <= 0:
-        return 0.0
-    above = len(values) - below
-    spread = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
-    best = int(spread.argmax())
-    return float(values[best] + values[best + 1]) / 2
+    """Return the value that splits the pixels into the two most different groups (Otsu 1979), to a whole grey."""
+    values = ink.clamp(min=0)
+    counts = torch.histc(values, bins=256, min=0, max=256).double()
+    sums = (counts * (torch.arange(256) + 0.5)).cumsum(0)
+    below = counts.cumsum(0)
+    above = below[-1] - below
+    spread = below * above * (sums / below.clamp(min=1) - (sums[-1] - sums) / above.clamp(min=1)) ** 2
+    # Where no pixel lies between the groups, any value there splits them as well: take the middle one.
+    best = (spread >= spread.max() * (1 - 1e-9)).nonzero()
+    return float(best[0] + best[-1]) / 2 + 1
 
 
 def _without_specks(ink: Tensor) -> Tensor:
@@ -328,7 +337,6 @@ def _without_specks(ink: Tensor) -> Tensor:
     near = max(ink.shape) // 60  # in a small picture each pixel may count
     if near < 2:
         return ink.clamp(0, 1)
-    darker = (ink > 0.5).float()[None, None]
-    around = interpolate(darker, scale_factor=1.0) if False else darker
-    count = torch.nn.functional.avg_pool2d(around, 2 * near + 1, stride=1, padding=near)[0, 0]
-    return torch.where(count > 0.06, ink.clamp(0, 1), 0)
+    dark = (ink > 0.5).float()[None, None]
+    share = avg_pool2d(dark, 2 * near + 1, stride=1, padding=near)[0, 0]
+    return torch.where(share > 0.06, ink.clamp(0, 1), 0)

@@ -17,7 +17,7 @@ from lenet_course.data import Digits
 from lenet_course.drawing import draw_strokes, from_picture, normalise
 from lenet_course.widgets.pad_panel import panel, png, read_digit
 
-SIDE, PEN = 280, 17.5  # units of the canvas; the pen that draw_strokes takes by itself
+SIDE, PEN = 280, 14.0  # units of the canvas; the pen that draw_strokes takes by itself
 MOST_POINTS = 20_000
 _NOTHING = "Draw a digit."
 
