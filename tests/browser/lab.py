@@ -131,6 +131,7 @@ def running_lab(command: tuple[str, ...] = (sys.executable, "-c", SERVER), secon
     with tempfile.TemporaryDirectory(prefix="lenet-course-lab-", ignore_cleanup_errors=True) as folder:
         here, token = Path(folder).resolve(), secrets.token_hex(16)
         (here / "course" / "chapters").mkdir(parents=True)
+        shutil.copytree(ROOT / "pictures", here / "course" / "pictures")  # chapters show some of them
         for name, settings in SETTINGS.items():
             path = here / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
