@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 STYLE = Path(__file__).with_name("course.mplstyle")
 
@@ -58,7 +61,8 @@ def show(picture: Axes | Figure | np.ndarray) -> None:
     if _in_a_notebook():
         from IPython.display import HTML, display
 
-        display(figure, metadata={"image/png": {"alt": text}})
+        picture = {"image/png": _small_png(figure), "text/plain": repr(figure)}
+        display(picture, raw=True, metadata={"image/png": {"alt": text}})
         display(HTML(f"<details><summary>Description of the picture</summary>{html.escape(text)}</details>"))
     else:
         plt.show()
@@ -72,6 +76,14 @@ def _figure_of(picture: Axes | Figure | np.ndarray) -> Figure:
     if not isinstance(first, Axes):
         raise ValueError(f"show takes a figure or its axes; got {type(picture).__name__}.")
     return first.figure
+
+
+def _small_png(figure: Figure) -> str:
+    """Return the figure as PNG in base64, in 256 colours: a third of the size, and a chapter holds all its pictures."""
+    full, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(full, format="png", bbox_inches="tight", facecolor="white")
+    Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def _in_a_notebook() -> bool:
