@@ -56,14 +56,16 @@ def train_pass(
     generator: torch.Generator,
     loss: str = "map",
     j: float = 1.0,
+    patterns: int | None = None,
     after_call: Callable[[int], None] | None = None,
 ) -> PatternResult:
     """Go once through all digits in random order, as the paper does: estimate the curvature on 500, then one update each.
 
-    generator: a CPU generator; it draws the 500, then the order. The rest is as for `train_patterns`.
+    generator: a CPU generator; it draws the 500, then the order. patterns: stop after so many, by default after all.
+    The rest is as for `train_patterns`.
     """
     sample = torch.randperm(len(digits), generator=generator)[:CURVATURE_PATTERNS]
-    order = torch.randperm(len(digits), generator=generator)
+    order = torch.randperm(len(digits), generator=generator)[:patterns]
     optimizer.estimate(model.prepare(digits.images[sample]))
     return train_patterns(model, digits, order, optimizer.step_sizes(), loss=loss, j=j, after_call=after_call)
 
@@ -283,6 +285,17 @@ def _sum_of_lanes(lanes):
 
 
 @_compiled
+def _forward_subsampling(coefficient, bias, below, sums, values, size, width):
+    """Fill sums and values, size x size, from one map of the layer below with rows of `width`."""
+    for row in range(size):
+        for column in range(size):
+            i = 2 * width * row + 2 * column
+            sums[size * row + column] = below[i] + below[i + 1] + below[i + width] + below[i + width + 1]
+    for i in range(size * size):
+        values[i] = _squash(coefficient * sums[i] + bias)
+
+
+@_compiled
 def _forward(image, greys, pairs, p, codes, v):
     """Fill the workspace v with the values of all units."""
     for row in range(28):
@@ -296,12 +309,7 @@ def _forward(image, greys, pairs, p, codes, v):
             _add_five_taps(c1, v.image[ky * 32 :], p.c1_weight[m, 0, ky], 892)
         for i in range(892):
             c1[i] = _squash(c1[i])
-        for row in range(14):
-            for column in range(14):
-                i = 64 * row + 2 * column
-                v.s2_sums[m, 14 * row + column] = c1[i] + c1[i + 1] + c1[i + 32] + c1[i + 33]
-        for i in range(196):
-            v.s2[m, i] = _squash(p.s2_coefficient[m] * v.s2_sums[m, i] + p.s2_bias[m])
+        _forward_subsampling(p.s2_coefficient[m], p.s2_bias[m], c1, v.s2_sums[m], v.s2[m], 14, 32)
 
     for m in range(16):
         v.c3[m, :] = p.c3_bias[m]
@@ -313,12 +321,7 @@ def _forward(image, greys, pairs, p, codes, v):
         c3 = v.c3[m]
         for i in range(136):
             c3[i] = _squash(c3[i])
-        for row in range(5):
-            for column in range(5):
-                i = 28 * row + 2 * column
-                v.s4_sums[m, 5 * row + column] = c3[i] + c3[i + 1] + c3[i + 14] + c3[i + 15]
-        for i in range(25):
-            v.s4[25 * m + i] = _squash(p.s4_coefficient[m] * v.s4_sums[m, i] + p.s4_bias[m])
+        _forward_subsampling(p.s4_coefficient[m], p.s4_bias[m], c3, v.s4_sums[m], v.s4[25 * m :], 5, 14)
 
     _forward_dense(p, codes, v)
 

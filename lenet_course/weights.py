@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import safetensors
@@ -43,18 +45,28 @@ def save_weights(model: nn.Module, name: str, *, folder: Path | str | None = Non
     Raises ValueError for a name that is not a plain one, such as "lenet".
     """
     path = Path(folder or own_folder()) / _file_name(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     label = {"architecture": architecture(model), "course_version": __version__}
+    with replacing(path) as unfinished:
+        safetensors.torch.save_file(tensors, unfinished, metadata=label)
+    return path
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield the path of a file to write beside `path`; at the end it takes that place, whole and on the disk.
+
+    A crash or an error on the way leaves the old file as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        safetensors.torch.save_file(tensors, unfinished, metadata=label)
+        yield unfinished
         with open(unfinished, "rb") as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-    return path
 
 
 def load_weights(model: nn.Module, name: str, *, source: str | None = None) -> Path:

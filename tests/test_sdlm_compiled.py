@@ -267,6 +267,20 @@ def test_a_pass_depends_on_its_generator_only(train_digits):
     assert one_pass(digits, 1)[1] != one_pass(digits, 2)[1]
 
 
+def test_a_pass_may_stop_early(train_digits):
+    digits = train_digits[:700]
+    whole, part = network(), network()
+    optimizers = [SDLM(model, eta=1e-4) for model in (whole, part)]
+    train_pass(whole, optimizers[0], digits, generator=torch.Generator().manual_seed(3))
+    seen = train_pass(part, optimizers[1], digits, generator=torch.Generator().manual_seed(3), patterns=50)
+    assert seen.patterns == 50 and not torch.equal(part.f6.weight, whole.f6.weight)
+    by_hand, generator = network(), torch.Generator().manual_seed(3)
+    torch.randperm(700, generator=generator)
+    order = torch.randperm(700, generator=generator)[:50]
+    train_patterns(by_hand, digits, order, optimizers[1].step_sizes())
+    assert_same_weights(part, by_hand, rtol=0, atol=0)
+
+
 def test_progress_is_told_every_2000_patterns_and_at_the_end(train_digits, sizes):
     told = []
     train_patterns(network(), train_digits, torch.arange(4_500), sizes, after_call=told.append)

@@ -6,15 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import torch
-
 from lenet_course.data import load_mnist
 from lenet_course.reproduce.distortions import Distortion
 from lenet_course.reproduce.rejection import rejection_curve
 from lenet_course.reproduce.runs import Run, Settings, start, training_digits
 from lenet_course.reproduce.tables import write_table
-from lenet_course.sdlm import CURVATURE_PATTERNS, SDLM
-from lenet_course.sdlm_compiled import distances, train_patterns
+from lenet_course.sdlm import SDLM, eta_of_pass
+from lenet_course.sdlm_compiled import distances, train_pass
 
 REJECTION_TARGET = 0.005  # Sec. III-C: how many to reject for 0.5% error on the rest
 FIRST_PATTERNS = 2_000
@@ -108,11 +106,9 @@ def first_patterns(settings: Settings) -> dict[str, object]:
     """Train on the first 2,000 patterns of a run's first pass, and return what came out."""
     model, generator = start(settings)
     digits = training_digits(settings, load_mnist("train"))
-    optimizer = SDLM(model, eta=settings.eta_factor * 5e-4)
-    sample = torch.randperm(len(digits), generator=generator)[:CURVATURE_PATTERNS]
-    order = torch.randperm(len(digits), generator=generator)[:FIRST_PATTERNS]
-    optimizer.estimate(model.prepare(digits.images[sample]))
-    seen = train_patterns(model, digits, order, optimizer.step_sizes(), loss=settings.loss, j=settings.j)
+    optimizer = SDLM(model, eta=settings.eta_factor * eta_of_pass(1))
+    how = {"loss": settings.loss, "j": settings.j, "patterns": FIRST_PATTERNS}
+    seen = train_pass(model, optimizer, digits, generator=generator, **how)
     total = sum(float(parameter.detach().double().abs().sum()) for parameter in model.parameters())
     return {
         "seed": settings.seed,

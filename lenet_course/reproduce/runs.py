@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from lenet_course.lenet5 import LeNet5, draw_weights
 from lenet_course.reproduce.distortions import Distortion, with_distorted_copies
 from lenet_course.sdlm import SDLM, eta_of_pass
 from lenet_course.sdlm_compiled import distances, train_pass
+from lenet_course.weights import replacing
 
 HELD_OUT = 5_000  # the last training digits: choices are made on them, never on the test digits
 COPIES = 9  # 540,000 distorted digits beside the 60,000 (p. 11)
@@ -171,12 +171,8 @@ def _write(path: Path, current: Run, generator: torch.Generator) -> None:
         "stopped": current.stopped or "",
         "course": __version__,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    safetensors.torch.save_file(tensors, unfinished, metadata=label)
-    with open(unfinished, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    with replacing(path) as unfinished:
+        safetensors.torch.save_file(tensors, unfinished, metadata=label)
 
 
 def _read(path: Path, settings: Settings) -> tuple[Run, torch.Generator]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import datetime
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from lenet_course import __version__
 from lenet_course.data import DATA_FOLDER
+from lenet_course.weights import replacing
 
 RESULTS_FOLDER = DATA_FOLDER / "results"
 
@@ -26,13 +26,10 @@ def write_table(path: Path, rows: Sequence[dict[str, object]]) -> None:
         "date": datetime.date.today().isoformat(),
     }
     columns = [*dict.fromkeys(key for row in rows for key in row), *made]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows({**row, **made} for row in rows)
-    os.replace(unfinished, path)
 
 
 def read_results(name: str) -> list[dict[str, str | float]]:

@@ -84,13 +84,13 @@ def _digit(e: UnitExplanation) -> str:
 
 def _steps(e: UnitExplanation, count: int) -> str:
     """The sum, line by line, with this unit's numbers."""
-    total, output = _number(e.sum), _number(e.output)
+    total, output = number_words(e.sum), number_words(e.output)
     if e.kind == "max pooling":
         lines = [f"largest of four = <b>{total}</b>, from row {e.winner[0]}, column {e.winner[1]} of {e.previous}"]
     elif e.kind == "subsampling":
         terms = " + ".join(_bracketed(value) for value in e.reads[0].inputs.flatten().tolist())
         lines = [
-            f"added = {terms} = {_number(e.added)}",
+            f"added = {terms} = {number_words(e.added)}",
             f"sum = coefficient &times; added + bias = {_bracketed(e.coefficient)} &times; {_bracketed(e.added)} "
             f"+ {_bracketed(e.bias)} = <b>{total}</b>",
         ]
@@ -99,7 +99,7 @@ def _steps(e: UnitExplanation, count: int) -> str:
     else:
         products = sum(read.products.double().sum().item() for read in e.reads)
         lines = [
-            f"{count} products added = {_number(products)}",
+            f"{count} products added = {number_words(products)}",
             f"sum = products + bias = {_bracketed(products)} + {_bracketed(e.bias)} = <b>{total}</b>",
         ]
     if e.after == SQUASH:
@@ -113,7 +113,7 @@ def _steps(e: UnitExplanation, count: int) -> str:
 
 def _legend(e: UnitExplanation, scales: list[float]) -> str:
     names = ("inputs", *_titles(e)[1:])
-    reach = ", ".join(f"{name} ±{_number(scale)}" for name, scale in zip(names, scales, strict=True) if scale)
+    reach = ", ".join(f"{name} ±{number_words(scale)}" for name, scale in zip(names, scales, strict=True) if scale)
     return (
         '<p style="margin: 0.4em 0">Red is above 0, blue with a minus below; '
         f"the strongest colour stands for: {reach or 'nothing, all are 0'}. All numbers are rounded.</p>"
@@ -126,7 +126,6 @@ def _legend(e: UnitExplanation, scales: list[float]) -> str:
 def _titles(e: UnitExplanation) -> tuple[str, ...]:
     return {
         "distance": (e.previous, f"code of {e.index[0]}", "squared differences"),
-        "max pooling": ("inputs", "weights", "products"),
         "subsampling": ("inputs", "coefficient", "products"),
     }.get(e.kind, ("inputs", "weights", "products"))
 
@@ -138,7 +137,7 @@ def _one_map(e: UnitExplanation, read: MapRead, scales: list[float], draw) -> st
         where = f"map {read.map} of {e.previous}" if e.previous != "input" else "the image"
         where += f", rows {read.rows[0]} to {read.rows[1]}, columns {read.columns[0]} to {read.columns[1]}"
     if read.products is not None and len(e.reads) > 1:
-        where += f": products add to {_number(read.products.double().sum().item())}"
+        where += f": products add to {number_words(read.products.double().sum().item())}"
     parts = zip((read.inputs, read.weights, read.products), _titles(e), scales, strict=True)
     marked = e.winner and (e.winner[0] - read.rows[0], e.winner[1] - read.columns[0])
     drawn = "".join(
@@ -192,7 +191,7 @@ def _pictures(values: Tensor, title: str, scale: float, marked: None = None) -> 
         f'<path d="{"".join(corners)}" style="fill: rgb({_BELOW if below else _ABOVE} / {strength / 8:g})"/>'
         for (below, strength), corners in paths.items()
     )
-    label = f"{title}: {height} x {width} numbers from {_number(values.min().item())} to {_number(values.max().item())}"
+    label = f"{title}: {height} x {width} numbers from {number_words(values.min().item())} to {number_words(values.max().item())}"
     return (
         f'<figure style="margin: 0"><figcaption style="font-size: 11px">{title}</figcaption>'
         f'<svg role="img" aria-label="{label}" width="{width * cell + 2}" height="{height * cell + 2}" '
@@ -214,11 +213,11 @@ def _largest_products(e: UnitExplanation) -> str:
     shown, rest = entries[:LARGEST_SHOWN], entries[LARGEST_SHOWN:]
     td = f'<td style="text-align: right; padding: 1px 8px; color: {_INK}">'
     lines = [
-        f"<tr>{td}{where}</td>{td}{_number(value)}</td>{td}{_number(weight)}</td>{td}{_number(product)}</td></tr>"
+        f"<tr>{td}{where}</td>{td}{number_words(value)}</td>{td}{number_words(weight)}</td>{td}{number_words(product)}</td></tr>"
         for _, where, value, weight, product in shown
     ]
     others = math.fsum(entry[-1] for entry in rest)
-    lines.append(f"<tr>{td}the other {len(rest)} together</td>{td}</td>{td}</td>{td}{_number(others)}</td></tr>")
+    lines.append(f"<tr>{td}the other {len(rest)} together</td>{td}</td>{td}</td>{td}{number_words(others)}</td></tr>")
     heads = "".join(f'<th style="text-align: right">{name}</th>' for name in ("where", "input", "weight", "product"))
     return (
         f'<p style="{_CAPTION}">The {len(shown)} largest of {len(entries)} products</p>'
@@ -254,9 +253,5 @@ def _strength(value: float, scale: float) -> float:
     return min(abs(value) / scale, 1.0) if scale and math.isfinite(value / scale) else 0.0
 
 
-def _number(value: float) -> str:
-    return number_words(value)
-
-
 def _bracketed(value: float) -> str:
-    return f"({_number(value)})" if value < 0 else _number(value)
+    return f"({number_words(value)})" if value < 0 else number_words(value)
