@@ -9,7 +9,16 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lenet_course.data import check_scaled, describe_tensor, pad_1998, scale_caffe
-from lenet_course.lenet5 import TABLE_1, RBFOutput, ScaledTanh, Subsampling, TableConv2d, draw_weights, map_loss, mse_loss
+from lenet_course.lenet5 import (
+    TABLE_1,
+    RBFOutput,
+    ScaledTanh,
+    Subsampling,
+    TableConv2d,
+    draw_weights,
+    map_loss,
+    mse_loss,
+)
 
 # What can be exchanged. The first choice of each part is that of LeNet-5 as published.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -180,11 +189,13 @@ def _subsampling(choice: str, maps: int) -> nn.Module:
 
 
 @torch.no_grad()
-def _draw_glorot(module: nn.Module, zero_biases: bool) -> None:
+def _draw_glorot(module: Variant, zero_biases: bool) -> None:
     """Glorot & Bengio 2010: uniform in +-sqrt(6 / (inputs of a unit + units that an input feeds))."""
     draw_weights(module)
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if layer is module.c5:  # its kernels are as large as its maps: a dense layer, and that is what re-tellings build
+            nn.init.xavier_uniform_(layer.weight.view(120, 400))
+        elif isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
         elif isinstance(layer, TableConv2d):
             kernel = layer.kernel_size**2

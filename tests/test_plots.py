@@ -50,6 +50,8 @@ DRAWINGS = {
     "number_grid": lambda table, **axes: plots.number_grid(
         torch.eye(3), x_label="Digit", y_label="Code", quantity="Distance", **axes
     ),
+    "intervals": lambda table, **axes: plots.intervals({"a": (-1, 0.5, 2), "b": (1, 2, 3)}, x_label="Points", **axes),
+    "shared_batch": lambda table, **axes: plots.shared_batch(IMAGES, [[0, 2], [1, 3]], **axes),
     "seed_bands": lambda table, **axes: plots.seed_bands(
         {"ours": [[3.0, 1.0], [5.0, 2.0]]}, x_label="Pass", y_label="Test error (%)", **axes
     ),
@@ -430,6 +432,106 @@ def test_a_seed_band_has_the_mean_as_line_and_reaches_from_the_smallest_to_the_l
     assert "mean and range of 2 seeds" in ax.get_legend().get_texts()[0].get_text()
 
 
+# --- intervals ------------------------------------------------------------------------------------------------------
+
+ROWS = {"better": (-0.3, -0.2, -0.1), "open": (-0.1, 0.1, 0.3), "worse": (0.2, 0.4, 0.6), "far": (8.0, 9.0, 10.0)}
+
+
+def dots(ax):
+    """Each row's dot by its height on the picture, which its label shares."""
+    names = dict(zip(ax.get_yticks(), (label.get_text() for label in ax.get_yticklabels()), strict=True))
+    return {names[line.get_ydata()[0]]: line for line in ax.lines if line.get_marker() == "o"}
+
+
+def bars_of(ax):
+    names = dict(zip(ax.get_yticks(), (label.get_text() for label in ax.get_yticklabels()), strict=True))
+    return {
+        names[line.get_ydata()[0]]: line
+        for line in ax.lines
+        if line.get_marker() == "None" and line.get_linewidth() == 3
+    }
+
+
+def marks(ax, marker):
+    return [(tuple(line.get_xdata()), tuple(line.get_ydata())) for line in ax.lines if line.get_marker() == marker]
+
+
+def test_a_row_has_its_mean_as_dot_and_its_interval_as_bar_the_first_on_top():
+    ax = plots.intervals(ROWS, x_label="Difference (points)")
+    assert ax.get_xlabel() == "Difference (points)"
+    assert [label.get_text() for label in ax.get_yticklabels()] == list(ROWS)
+    heights = [ax.transData.transform((0, height))[1] for height in ax.get_yticks()]
+    assert heights == sorted(heights, reverse=True)
+    low, high = ax.transData.transform([(0, edge) for edge in ax.get_ylim()])[:, 1]
+    assert low < heights[-1] and heights[0] < high
+    assert {name: line.get_xdata()[0] for name, line in dots(ax).items()} == {
+        name: row[1] for name, row in ROWS.items()
+    }
+    assert {name: tuple(line.get_xdata()) for name, line in bars_of(ax).items()} == {
+        name: (low, high) for name, (low, _, high) in ROWS.items()
+    }
+
+
+def test_where_the_interval_holds_0_the_dot_is_hollow_and_grey():
+    ax = plots.intervals(
+        {**ROWS, "from 0": (0.0, 1.0, 2.0), "to 0": (-2.0, -1.0, 0.0), "just above": (1e-9, 1.0, 2.0)}, x_label="x"
+    )
+    hollow = {name for name, dot in dots(ax).items() if to_hex(dot.get_markerfacecolor()) == "#ffffff"}
+    assert hollow == {"open", "from 0", "to 0"}
+    colours = {name: to_hex(dot.get_color()) for name, dot in dots(ax).items()}
+    assert {colours[name] for name in hollow} == {to_hex("0.55")}
+    assert len({colours["better"], colours["worse"], to_hex("0.55")}) == 3
+    assert colours["worse"] == colours["far"] == colours["just above"]
+    assert {name: to_hex(bar.get_color()) for name, bar in bars_of(ax).items()} == colours
+
+
+def test_zero_is_a_line_from_top_to_bottom():
+    ax = plots.intervals({"a": (2.0, 3.0, 4.0)}, x_label="x")
+    (zero,) = [line for line in ax.lines if list(line.get_xdata()) == [0, 0]]
+    assert list(zero.get_ydata()) == [0, 1]  # of the height of the axes
+    left, right = ax.get_xlim()
+    assert left <= 0 <= right
+
+
+def test_what_lies_beyond_the_limit_is_an_arrow_at_the_edge_with_its_mean():
+    ax = plots.intervals(ROWS, x_label="x", limit=1.0)
+    assert ax.get_xlim()[1] == 1.0
+    (arrow,) = ax.texts
+    assert arrow.get_text() == "+9.0 \N{RIGHTWARDS ARROW}"
+    assert arrow.get_position() == (1.0, 3) and arrow.get_horizontalalignment() == "right"
+    assert set(dots(ax)) == set(bars_of(ax)) == {"better", "open", "worse"}
+    assert plots.intervals(ROWS, x_label="x").texts[:] == []
+    assert plots.intervals({"at": (0.5, 1.0, 1.5)}, x_label="x", limit=1.0).texts[:] == []
+
+
+def test_the_arrow_is_seen():
+    """Matplotlib draws no text whose place lies outside the axes; this one lies on their edge."""
+
+    def ink(rows):
+        ax = plots.intervals(rows, x_label="x", limit=1.0)
+        ax.figure.canvas.draw()
+        box = ax.get_window_extent()
+        picture = np.asarray(ax.figure.canvas.buffer_rgba())[:, int(box.x0 + 0.6 * box.width) : int(box.x1) - 2, :3]
+        return int((picture < 200).any(axis=2).sum())
+
+    inside = {"a": (-0.3, -0.2, -0.1), "b": (-0.3, -0.2, -0.1)}
+    assert ink({**inside, "b": (8.0, 9.0, 10.0)}) > ink(inside) + 50
+
+
+def test_single_values_and_marks_stand_in_their_row():
+    ax = plots.intervals(
+        ROWS, x_label="x", single={"worse": [0.3, 0.5], "better": (-0.2,)}, marked={"open": [0.2], "worse": []}
+    )
+    drawn = [mark for mark in marks(ax, "|") if mark[0]]
+    assert sorted(drawn) == [((-0.2,), (0,)), ((0.3, 0.5), (2, 2))]
+    assert [mark for mark in marks(ax, "*") if mark[0]] == [((0.2,), (1,))]
+
+
+def test_the_description_of_intervals_names_the_rows_and_no_number():
+    words = plots.description_of(plots.intervals(ROWS, x_label="Difference (points)", limit=1.0).figure)
+    assert words == "Difference (points), mean and 95% interval, for better, open, worse, far."
+
+
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
@@ -467,6 +569,10 @@ def test_a_seed_band_has_the_mean_as_line_and_reaches_from_the_smallest_to_the_l
         (lambda: plots.architecture(layer_table_without_rows()), "no rows"),
         (lambda: plots.connection_table([True, False]), r"got shape \(2,\)"),
         (lambda: plots.number_grid([[1, -1]], x_label="x", y_label="y", quantity="q"), "0 or above"),
+        (lambda: plots.intervals({}, x_label="x"), "nothing to draw: rows is empty"),
+        (lambda: plots.intervals({"a": (2, 1, 3)}, x_label="x"), r"'a' should be \(low, mean, high\).*got \(2, 1, 3\)"),
+        (lambda: plots.intervals({"a": (1, 2, 1)}, x_label="x"), r"got \(1, 2, 1\)"),
+        (lambda: plots.intervals({"a": (0, float("nan"), 1)}, x_label="x"), r"got \(0, nan, 1\)"),
         (lambda: plots.seed_bands({}, x_label="x", y_label="y"), "nothing to draw"),
         (lambda: plots.seed_bands({"a": [1, 2]}, x_label="x", y_label="y"), r"'a' has shape \(2,\)"),
         (lambda: plots.seed_bands({"a": [[1]]}, points={"p": []}, x_label="x", y_label="y"), "'p' have shape"),
@@ -480,3 +586,34 @@ def test_bad_input_is_answered_in_words(draw, complaint):
 
 def layer_table_without_rows():
     return LayerTable(())
+
+
+@pytest.mark.parametrize("kind", ["single", "marked"])
+def test_intervals_refuse_values_of_a_row_that_there_is_not(kind):
+    with pytest.raises(ValueError, match="no row 'b'"):
+        plots.intervals({"a": (0, 1, 2)}, x_label="Points", **{kind: {"b": [1.0]}})
+
+
+# --- a batch that ranks share ---------------------------------------------------------------------------------------
+
+
+def test_shared_batch_draws_each_digit_at_its_rank():
+    ax = plots.shared_batch(IMAGES, [[0, 2, 3], [1]])
+    rows = [round((image.get_extent()[2] + image.get_extent()[3]) / 2) for image in ax.images]
+    assert rows == [1, 1, 1, 0]
+    assert {"rank 0", "rank 1", "same weights", "own gradient"} <= set(texts(ax))
+    drawn = [255 - image.get_array() for image in ax.images]
+    for picture, number in zip(drawn, (0, 2, 3, 1), strict=True):
+        assert (picture == IMAGES[number].numpy()).all()
+    assert "3, 1 digits each" in plots.description_of(ax.figure)
+
+
+def test_shared_batch_with_an_empty_share_and_many_digits():
+    ax = plots.shared_batch(IMAGES[:1].repeat(20, 1, 1), [list(range(20)), []])
+    assert len(ax.images) == 8
+
+
+@pytest.mark.parametrize(("images", "shares"), [(IMAGES[0], [[0]]), (IMAGES, []), (IMAGES, [[4]]), (IMAGES, [[-1]])])
+def test_shared_batch_refuses(images, shares):
+    with pytest.raises(ValueError, match="shared_batch takes images|Shares hold numbers"):
+        plots.shared_batch(images, shares)

@@ -74,10 +74,16 @@ def paired_difference(values: Sequence[float], reference: Sequence[float]) -> Di
 
 
 def read_comparison() -> dict[str, Comparison]:
-    """Return data/results/variants.csv row by row, each beside the reference, in the order of the table."""
+    """Return data/results/variants.csv row by row, each beside the reference, in the order of the table.
+
+    Raises ValueError if a row has other seeds than the reference: it could not be paired.
+    """
     lines: dict[str, list[dict]] = {}
     for line in read_results("variants"):
         lines.setdefault(line["row"], []).append(line)
+    seeds = {row: sorted(int(line["seed"]) for line in own) for row, own in lines.items()}
+    if odd := [row for row in lines if seeds[row] != seeds[REFERENCE]]:
+        raise ValueError(f"{odd[0]!r} has the seeds {seeds[odd[0]]}, and {REFERENCE!r} {seeds[REFERENCE]}.")
     errors = {
         row: tuple(line["test_error"] for line in sorted(own, key=lambda line: line["seed"]))
         for row, own in lines.items()

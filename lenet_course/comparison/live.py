@@ -31,17 +31,20 @@ def train_seeds(row: str, rate: float, seeds: Sequence[int], *, digits: int = 60
     """
     if row not in ROWS:
         raise ValueError(f"There is no row {row!r}. There are: {', '.join(ROWS)}.")
-    if not 1 <= digits <= 60_000 - HELD_OUT or not seeds:
-        raise ValueError(f"digits are 1 to {60_000 - HELD_OUT:,}, and seeds at least one; got {digits} and {seeds}.")
+    if not 1 <= digits <= 60_000 - HELD_OUT or not seeds or len(set(seeds)) != len(seeds):
+        raise ValueError(
+            f"digits are 1 to {60_000 - HELD_OUT:,}, and seeds at least one, each once; got {digits} and {seeds}."
+        )
     counter, threads_before = _Counter(), torch.get_num_threads()
     steps = len(seeds) * runs.steps_of(ROWS[row], digits)
     with tempfile.TemporaryDirectory() as folder, closing(progress(row, steps)) as display:
         pool = ThreadPoolExecutor(len(seeds))
         try:
             waiting = [pool.submit(_train, runs.Run(row, rate, seed), Path(folder), digits, counter) for seed in seeds]
-            shown = 0
-            while not all(future.done() for future in waiting):
+            shown, finished = 0, False
+            while not finished:
                 time.sleep(0.1)
+                finished = all(future.done() for future in waiting)  # looked at first: the last steps are shown too
                 for _ in range(counter.steps - shown):
                     display.advance()
                     shown += 1

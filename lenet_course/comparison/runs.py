@@ -86,9 +86,10 @@ def _wanted_rates(row: Row, tried: dict[float, float]) -> tuple[float, ...]:
     """The rates that must have been tried, as far as can be said now."""
     if set(row.first_rates) - set(tried):
         return row.first_rates
-    best = _best(tried)
-    if tried[best] > LEARNED_NOTHING:
+    # Whether to look far is decided by the first rates alone: so it does not matter where a search was stopped.
+    if min(tried[rate] for rate in row.first_rates) > LEARNED_NOTHING and set(WIDE) - set(tried):
         return WIDE
+    best = _best(tried)
     place = LADDER.index(best)
     return LADDER[max(place - 1, 0) : place + 2]
 
@@ -125,7 +126,8 @@ def run(
 ) -> Result:
     """Train as wanted on one thread, leave the weights and the result in the folder, and return the result.
 
-    A run that the folder has already is not done again. digits: train on the first ones only.
+    A run that the folder has already is not done again. digits: train on the first ones only; such runs need a folder of
+    their own, since a file does not say on how many digits its network was trained.
     after_steps: called now and then with the number of steps made since the last call.
     """
     path = folder / wanted.file_name

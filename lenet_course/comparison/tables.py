@@ -18,13 +18,15 @@ def write_tables(results: Mapping[Run, Result], folder: Path, results_folder: Pa
 
     folder: where the weights of the runs are. Raises ValueError if a row is not complete.
     """
+    rates = {name: chosen_rate(row, dict(results)) for name, row in ROWS.items()}
+    for name, rate in rates.items():
+        if rate is None or any(Run(name, rate, seed) not in results for seed in range(SEEDS)):
+            raise ValueError(f"The row {name!r} is not complete. `python -m lenet_course.comparison` completes it.")
     test = load_mnist("test")
     lines = []
     for row in ROWS.values():
-        rate = chosen_rate(row, dict(results))
-        runs = [Run(row.name, rate, seed) for seed in range(SEEDS)] if rate is not None else []
-        if not runs or not all(run in results for run in runs):
-            raise ValueError(f"The row {row.name!r} is not complete. `python -m lenet_course.comparison` completes it.")
+        rate = rates[row.name]
+        runs = [Run(row.name, rate, seed) for seed in range(SEEDS)]
         settings = {
             "parameters": count_parameters(row.build()),
             "network": row.network,

@@ -23,13 +23,17 @@ def intervals(
 
     rows: {name: (low, mean, high)}, the first on top. single: {name: values}, drawn as small ticks, one a seed.
     marked: {name: values}, drawn as stars. limit: where the axis ends on the right; what lies beyond is drawn at the edge
-    as an arrow with its mean beside it. Raises ValueError for no row, or an interval that does not hold its mean.
+    as an arrow with its mean beside it. Raises ValueError for no row, an interval that does not hold its mean, or a name in
+    single or marked that is no row's.
     """
     if not rows:
         raise ValueError("There is nothing to draw: rows is empty.")
     for name, (low, mean, high) in rows.items():
         if not low <= mean <= high:
             raise ValueError(f"Row {name!r} should be (low, mean, high) in this order; got {(low, mean, high)}.")
+    for name in [*(single or {}), *(marked or {})]:
+        if name not in rows:
+            raise ValueError(f"There is no row {name!r} to draw values in. There are: {', '.join(rows)}.")
     ax = new_axes(ax, figsize=(8, 0.32 * len(rows) + 1))
     ax.axvline(0, color="black", linewidth=1)
     for height, (name, (low, mean, high)) in enumerate(rows.items()):
