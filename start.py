@@ -2,6 +2,7 @@
 
     python start.py lab                  open the course in JupyterLab
     python start.py test                 run every check
+    python start.py bench                measure how fast it is, side by side, in under 10 minutes
     python start.py doctor               say what is there, and what to do about what is missing
     python start.py address OWNER/NAME   write the repository's address where it is needed
 
@@ -485,6 +486,19 @@ def checks(root: Path, options, run) -> int:
     return int(any(code != 0 for _, code, _ in results))
 
 
+# python start.py bench ------------------------------------------------------------------------------------
+
+
+def bench(root: Path, options, run) -> int:
+    python = str(set_up(root, run))
+    say("Measuring; it takes minutes, and wants the machine for itself ...")
+    try:
+        return run([python, "-u", str(root / "benchmarks" / "all.py")], cwd=root, quiet=False).returncode
+    except KeyboardInterrupt:
+        say("\nStopped. A benchmark begins anew; the tables of those that were done are kept.")
+        return 130
+
+
 # python start.py doctor -----------------------------------------------------------------------------------
 
 
@@ -650,11 +664,12 @@ def set_notebook(text: str, wanted: str) -> str:
 
 def parse(arguments) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="start.py", description="Set up the course and run it.")
-    modes = parser.add_subparsers(dest="mode", required=True, metavar="lab | test | doctor | address")
+    modes = parser.add_subparsers(dest="mode", required=True, metavar="lab | test | bench | doctor | address")
     lab_mode = modes.add_parser("lab", help="open the course in JupyterLab")
     lab_mode.add_argument("--no-browser", action="store_true", help="print the address instead")
     lab_mode.add_argument("--port", type=port_number, help="default: the first free one from 8888")
     modes.add_parser("test", help="run every check")
+    modes.add_parser("bench", help="measure how fast it is, in under 10 minutes")
     modes.add_parser("doctor", help="say what is there, and what to do about what is missing")
     address_mode = modes.add_parser("address", help="write the repository's address where it is needed")
     address_mode.add_argument("address", metavar="OWNER/NAME")
@@ -676,7 +691,8 @@ def main(arguments=None, root: Path = ROOT, run=run, version=sys.version_info) -
         say("This course needs Python 3.11 or later, this is {}.{}.{}.".format(*version[:3]))
         return 1
     options = parse(arguments)
-    mode = {"lab": lab, "test": checks, "doctor": doctor, "address": address}[options.mode]
+    modes = {"lab": lab, "test": checks, "bench": bench, "doctor": doctor, "address": address}
+    mode = modes[options.mode]
     signal.signal(signal.SIGTERM, end_on_sigterm)
     try:
         return mode(root, options, run)

@@ -1,56 +1,67 @@
-"""How long is one update by the method of 1998, compiled, beside the plain loop? Both in one run, in turns; prints a table.
+"""How long is one update by the method of 1998, compiled, beside the plain loop?
 
-    python benchmarks/sdlm.py [--rounds 5]
+    python benchmarks/sdlm.py [--rounds 5] [--patterns 1000]
 
 The plain loop is what PyTorch makes easy: forward, loss.backward(), SDLM.step(), one digit at a time, in eager mode. Both
 sides start from the same weights with the same step sizes, use one thread, and take the same digits in the same order;
-their weights are compared after 100 patterns. Imports, compiling and reading files are not counted.
+their weights are compared after 100 patterns. They take turns in one process, since both want the same settings. Imports,
+compiling and reading files are not counted.
 """
 
-import argparse
+from __future__ import annotations
+
 import copy
-import statistics
 import time
 
 import lenet_course  # noqa: F401 - before torch: it says how OpenMP threads wait
 
 # isort: split
 import torch
+from measuring import alternate, arguments, figure, finish, positive
 
 from lenet_course.data import load_mnist
 from lenet_course.lenet5 import LeNet5
 from lenet_course.sdlm import CURVATURE_PATTERNS, SDLM, eta_of_pass
 from lenet_course.sdlm_compiled import train_patterns
 
-PATTERNS = {"plain loop": 1_000, "compiled": 20_000}  # a few seconds each
+MORE = 20  # times as many patterns for the compiled side, so that both take about as long
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each side (default 5)")
-    rounds = parser.parse_args().rounds
+    parser = arguments(__doc__)
+    parser.add_argument("--patterns", type=positive, default=1_000, help="of the plain loop (default 1,000)")
+    given = parser.parse_args()
     torch.set_num_threads(1)
     digits = load_mnist("train")
     torch.manual_seed(0)
     model = LeNet5()
     optimizer = SDLM(model, eta=0.2 * eta_of_pass(1))
     optimizer.estimate(model.prepare(digits.images[:CURVATURE_PATTERNS]))
-    sides = {"plain loop": plain, "compiled": compiled}
     print(f"largest difference of a weight after 100 patterns: {compare(model, optimizer, digits):.1e}")
 
-    milliseconds = {name: [] for name in sides}
-    for number in range(rounds):
-        for name, side in sides.items():
-            count = PATTERNS[name]
+    def timed(side, count: int):
+        def measure() -> dict[str, float]:
             start = time.perf_counter()
             side(*fresh(model, optimizer), digits, count)
-            milliseconds[name].append(1000 * (time.perf_counter() - start) / count)
-        print(f"round {number + 1}: {', '.join(f'{name} {times[-1]:.3f} ms' for name, times in milliseconds.items())}")
-    medians = {name: statistics.median(times) for name, times in milliseconds.items()}
-    print(f"\n{'one pattern, one seed':<24}{'median ms':>10}{'ratio':>9}")
-    for name, median in medians.items():
-        print(f"{name:<24}{median:>10.3f}{median / medians['plain loop']:>8.3f}x")
-    print(f"a pass of 60,000 compiled: {60 * medians['compiled']:.1f} s on one core")
+            return {"milliseconds": 1000 * (time.perf_counter() - start) / count}
+
+        return measure
+
+    def report(number: int, figures) -> None:
+        parts = [f"{name} {values['milliseconds']:.3f} ms" for name, values in figures.items()]
+        print(f"round {number}: {', '.join(parts)}", flush=True)
+
+    most = min(MORE * given.patterns, len(digits))
+    sides = {"plain loop": timed(plain, given.patterns), "compiled": timed(compiled, most)}
+    found = alternate(sides, given.rounds, report)
+    fast, slow = (found[name]["milliseconds"] for name in ("compiled", "plain loop"))
+    a_pass = [60 * milliseconds for milliseconds in fast]
+    figures = [
+        figure("one pattern, compiled", fast, "ms", against="plain loop", others=slow),
+        figure("one pattern, plain loop", slow, "ms"),
+        figure("a pass of 60,000, compiled", a_pass, "s", kind="computed", note="60,000 patterns on one core"),
+    ]
+    finish("sdlm", "The method of 1998, one seed", figures, given.results)
 
 
 def fresh(model: LeNet5, optimizer: SDLM) -> tuple[LeNet5, SDLM]:

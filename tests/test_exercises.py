@@ -4,16 +4,27 @@ The solutions themselves stand in the chapters and are run by test_chapters.py.
 """
 
 import math
+import statistics
 
 import pytest
 import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, cross_entropy, max_pool2d, pad, relu
 
-from lenet_course.exercises import chapter_1, chapter_2, chapter_3, chapter_4, chapter_5, chapter_6
+from lenet_course.exercises import (
+    chapter_1,
+    chapter_2,
+    chapter_3,
+    chapter_4,
+    chapter_5,
+    chapter_6,
+    chapter_7,
+    chapter_8,
+)
 from lenet_course.exercises.checking import NOT_ATTEMPTED, RIGHT, WRONG, Verdict, check_function, check_value
 from lenet_course.lenet import LeNet
 from lenet_course.lenet5 import squash
+from lenet_course.variants import Variant
 
 
 def square(number):
@@ -543,3 +554,144 @@ def test_an_occlusion_map_that_is_another_one_is_told_which(answer, hint):
 def test_occlusion_map():
     assert chapter_6.occlusion_map(lambda d, x: (d(occluded(x)) - d(x[None, None])).reshape(28, 28)).outcome == RIGHT
     assert chapter_6.occlusion_map(lambda d, x: None).outcome == NOT_ATTEMPTED
+
+
+# --- chapter 7 ------------------------------------------------------------------------------------------------------
+
+
+def interval(errors, reference, t=2.262, spread=statistics.stdev, root=math.sqrt):
+    differences = [a - b for a, b in zip(errors, reference, strict=True)]
+    mean, half = statistics.mean(differences), t * spread(differences) / root(10)
+    return mean - half, mean + half
+
+
+def unpaired(errors, reference):
+    mean = statistics.mean(errors) - statistics.mean(reference)
+    half = 2.262 * math.sqrt((statistics.variance(errors) + statistics.variance(reference)) / 10)
+    return mean - half, mean + half
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (unpaired, "Pair them first"),
+        (lambda a, b: interval(a, b, root=lambda n: 1), "divide by the square root of 10"),
+        (lambda a, b: interval(a, b, t=1), "Multiply by t"),
+        (lambda a, b: interval(a, b, spread=statistics.pstdev), "pstdev does not"),
+        (lambda a, b: interval(b, a), "Which one is subtracted from which"),
+        (lambda a, b: interval(a, b)[::-1], "their standard deviation over the root of 10"),
+        (lambda a, b: 0.1, "their standard deviation over the root of 10"),
+        (lambda a, b: a - b, "raised TypeError"),
+    ],
+)
+def test_an_interval_that_is_another_one_is_told_which(answer, hint):
+    verdict = chapter_7.paired_interval(answer)
+    assert verdict.outcome == WRONG and hint in verdict.message
+
+
+def test_paired_interval():
+    assert chapter_7.paired_interval(interval).outcome == RIGHT
+    assert chapter_7.paired_interval(lambda a, b: list(interval(a, b))).outcome == RIGHT
+    assert chapter_7.paired_interval(...).outcome == NOT_ATTEMPTED
+    assert chapter_7.paired_interval(lambda a, b: None).outcome == NOT_ATTEMPTED
+
+
+def test_the_mystery_is_what_its_listing_computes():
+    """The listing of exercise 2, as it stands in the chapter, against Variant with the parts of the solution."""
+    torch.manual_seed(0)
+    listed = nn.Sequential(
+        *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.AvgPool2d(2)),
+        *(nn.Conv2d(16, 120, 5), nn.ReLU(), nn.Flatten()),
+        *(nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+    )
+    variant = Variant(**chapter_7.MYSTERY)
+    variant.load_state_dict(dict(zip(variant.state_dict(), listed.state_dict().values(), strict=True)))
+    raw = torch.randint(256, (5, 28, 28), dtype=torch.uint8)
+    torch.testing.assert_close(variant(variant.prepare(raw)), listed(raw[:, None] / 256))
+
+
+@pytest.mark.parametrize(
+    ("changed", "hint"),
+    [
+        ({"c3": "Table I"}, "Count the kernels"),
+        ({"subsampling": "max"}, "4 of 5 parts are right. subsampling: Is there anything to train"),
+        ({"squashing": "tanh"}, "Look at what follows"),
+        ({"output": "RBF, eq. (9)"}, "last line"),
+        ({"input": "border 0"}, "padding=2"),
+        ({"input": "28 x 28"}, "is not to be had"),
+        ({"pooling": "max"}, "is not to be had"),
+    ],
+)
+def test_a_part_that_is_not_in_the_listing(changed, hint):
+    verdict = chapter_7.which_lenet({**chapter_7.MYSTERY, **changed})
+    assert verdict.outcome == WRONG and hint in verdict.message
+
+
+def test_which_lenet():
+    assert chapter_7.which_lenet(dict(chapter_7.MYSTERY)).outcome == RIGHT
+    assert chapter_7.which_lenet({**chapter_7.MYSTERY, "weights": "Glorot"}).outcome == RIGHT
+    unfinished = chapter_7.which_lenet({**chapter_7.MYSTERY, "output": ...})
+    assert unfinished.outcome == NOT_ATTEMPTED and "fill in output" in unfinished.message
+    assert chapter_7.which_lenet("d2l").outcome == WRONG
+
+
+def test_seeds_needed():
+    assert chapter_7.seeds_needed(lambda s, d: math.ceil((2 * s / d) ** 2)).outcome == RIGHT
+    assert chapter_7.seeds_needed(lambda s, d: math.ceil(2 * s / d)).outcome == WRONG
+    assert chapter_7.seeds_needed(lambda s, d: (2 * s / d) ** 2).outcome == WRONG
+    assert chapter_7.seeds_needed(lambda s, d: None).outcome == NOT_ATTEMPTED
+
+
+# --- chapter 8 ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("share", "hint"),
+    [
+        (lambda batch, rank, world: batch[: len(batch) // world], "Nobody took"),
+        (lambda batch, rank, world: batch[rank * (len(batch) // world) :][: len(batch) // world], "Nobody took"),
+        (lambda batch, rank, world: batch, "taken twice"),
+        (lambda batch, rank, world: batch if rank == 0 else [], "all wait for the slowest"),
+        (lambda batch, rank, world: batch[rank] + world, "raised TypeError"),
+    ],
+)
+def test_a_share_of_another_kind_is_told_which(share, hint):
+    verdict = chapter_8.share_of_rank(share)
+    assert verdict.outcome == WRONG and hint in verdict.message
+
+
+def test_share_of_rank():
+    def in_a_row(batch, rank, world):
+        return batch[len(batch) * rank // world : len(batch) * (rank + 1) // world]
+
+    assert chapter_8.share_of_rank(lambda batch, rank, world: batch[rank::world]).outcome == RIGHT
+    assert chapter_8.share_of_rank(in_a_row).outcome == RIGHT
+    assert chapter_8.share_of_rank(lambda batch, rank, world: None).outcome == NOT_ATTEMPTED
+    assert chapter_8.share_of_rank(...).outcome == NOT_ATTEMPTED
+    assert "without brackets" in chapter_8.share_of_rank([1, 2]).message
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (lambda gradients, sizes: gradients.mean(dim=0), "weigh each by its size"),
+        (lambda gradients, sizes: sizes.float() @ gradients, "divide by the number of its digits"),
+        (lambda gradients, sizes: gradients.mean(dim=1), "shape (3,) came out"),
+    ],
+)
+def test_a_mean_gradient_that_is_another_one_is_told_which(answer, hint):
+    verdict = chapter_8.mean_gradient(answer)
+    assert verdict.outcome == WRONG and hint in verdict.message
+
+
+def test_mean_gradient():
+    assert chapter_8.mean_gradient(lambda gradients, sizes: (sizes / sizes.sum()) @ gradients).outcome == RIGHT
+    assert chapter_8.mean_gradient(lambda gradients, sizes: None).outcome == NOT_ATTEMPTED
+
+
+def test_smallest_bandwidth():
+    assert chapter_8.smallest_bandwidth(lambda size, seconds: size / seconds).outcome == RIGHT
+    for answer in (lambda size, seconds: 8 * size / seconds, lambda size, seconds: size / seconds / 2, lambda *_: "1"):
+        assert chapter_8.smallest_bandwidth(answer).outcome == WRONG
+    assert chapter_8.smallest_bandwidth(...).outcome == NOT_ATTEMPTED

@@ -598,6 +598,24 @@ def test_test_says_first_whether_there_is_a_browser(project, no_cpu_attempt, mon
     assert printed.index("CHROMIUM is set to /gone") < printed.index("Running ruff check")
 
 
+# bench ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_bench_runs_all_benchmarks_in_the_venv_and_ends_with_their_code(project, venv, no_cpu_attempt, code):
+    runner = Runner(("all.py", code, ""))
+    assert call(project, "bench", run=runner) == code
+    python = str(start.venv_python(venv))
+    assert runner.commands[-1] == [python, "-u", str(project / "benchmarks" / "all.py")]
+    assert runner.quiet[-1] is False
+    assert (PROJECT / "benchmarks" / "all.py").is_file()
+
+
+def test_ctrl_c_during_bench_is_said(project, no_cpu_attempt, capsys):
+    assert call(project, "bench", run=interrupted_at(str(project / "benchmarks" / "all.py"))) == 130
+    assert "tables of those that were done are kept" in capsys.readouterr().out
+
+
 # doctor ---------------------------------------------------------------------------------------------------
 
 
@@ -890,6 +908,6 @@ def test_nbval_reads_both_rules_of_the_sanitize_file():
 
 
 def test_modes_are_those_of_the_help_text():
-    parsed = [start.parse(line) for line in (["lab"], ["test"], ["doctor"], ["address", "a/b"])]
-    assert [options.mode for options in parsed] == ["lab", "test", "doctor", "address"]
+    parsed = [start.parse(line) for line in (["lab"], ["test"], ["bench"], ["doctor"], ["address", "a/b"])]
+    assert [options.mode for options in parsed] == ["lab", "test", "bench", "doctor", "address"]
     assert vars(parsed[0]) == {"mode": "lab", "no_browser": False, "port": None}

@@ -53,14 +53,17 @@ def _interval_hint(function: Any, values: list[float], other: list[float]) -> st
     unpaired = math.sqrt(statistics.variance(values) + statistics.variance(other))
     root = math.sqrt(10)
     likely = {
-        "That is mean -+ t times the spread. A mean of ten spreads less: divide by the square root of 10.": T_10 * spread,
+        "That is mean -+ t times the spread. A mean of ten spreads less: divide by the square root of 10.": T_10
+        * spread,
         "That takes the spread of all values. Pair them first: subtract seed by seed.": T_10 * unpaired / root,
         "That is mean -+ spread / root of 10. Multiply by t = 2.262.": spread / root,
         "Is the spread divided by 10 - 1? statistics.stdev does that, pstdev does not.": T_10
         * statistics.pstdev(differences)
         / root,
     }
-    default = "The mean of the ten differences, minus and plus 2.262 times their standard deviation over the root of 10."
+    default = (
+        "The mean of the ten differences, minus and plus 2.262 times their standard deviation over the root of 10."
+    )
     try:
         answer = function(list(values), list(other))
     except Exception:  # a learner's code may raise anything; check_function tells
