@@ -21,7 +21,7 @@ def intervals(
 ) -> Axes:
     """Draw a line for each row: its mean as a dot, its interval as a bar; grey and hollow where the interval holds 0.
 
-    rows: {name: (low, mean, high)}, the first on top. single: {name: values}, drawn as small ticks, one a seed.
+    rows: {name: (low, mean, high)}, the first on top. single: {name: values}, drawn as small ticks below, one a seed.
     marked: {name: values}, drawn as stars. limit: where the axis ends on the right; what lies beyond is drawn at the edge
     as an arrow with its mean beside it. Raises ValueError for no row, an interval that does not hold its mean, or a name in
     single or marked that is no row's.
@@ -46,13 +46,16 @@ def intervals(
             face = colour if sure else "white"
             ax.plot(mean, height, "o", color=colour, markerfacecolor=face, markersize=6)
         ticks = (single or {}).get(name, ())
-        ax.plot(ticks, [height] * len(ticks), "|", color="0.3", markersize=5)
+        ax.plot(ticks, [height + 0.3] * len(ticks), "|", color="0.45", markersize=5)
         stars = (marked or {}).get(name, ())
         ax.plot(stars, [height] * len(stars), "*", color="C2", markeredgecolor="black", markersize=13, zorder=5)
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.grid(axis="y", alpha=0.25)
     if limit is not None:
-        ax.set_xlim(right=limit)
+        drawn = [0.0, *(end for low, _, high in rows.values() for end in (low, high))]
+        drawn += [value for values in (*(single or {}).values(), *(marked or {}).values()) for value in values]
+        lowest = min(drawn)
+        ax.set_xlim(lowest - 0.05 * (limit - lowest), limit)
     ax.set_xlabel(x_label)
     return describe(ax, f"{x_label}, mean and 95% interval, for {', '.join(rows)}.", instead=description)
