@@ -2,52 +2,26 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lenet_course.data import Digits, shuffled_batches
+from lenet_course.devices import available_devices, choose_device, keep_freed_memory
+from lenet_course.evaluation import evaluate, network_inputs
 from lenet_course.progress import progress
+from lenet_course.ranks import ALONE, Ranks
 
-# --- Devices --------------------------------------------------------------------------------------------------------
-
-
-def available_devices() -> tuple[str, ...]:
-    """Return the kinds of device that this machine has, the one that `fit` takes by default first."""
-    kinds: tuple[str, ...] = ("cuda",) if torch.cuda.is_available() else ()
-    if torch.backends.mps.is_available():
-        kinds += ("mps",)
-    return (*kinds, "cpu")
-
-
-def choose_device(device: str | torch.device | None = None) -> torch.device:
-    """Return the device asked for; without one, CUDA where there is a GPU, else Apple's MPS, else the CPU.
-
-    Raises ValueError listing the devices that there are, if the one asked for is not among them.
-    """
-    available = available_devices()
-    if device is None:
-        return torch.device(available[0])
-    there = f"This machine has: {', '.join(available)}."
-    try:
-        chosen = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"{device!r} is not a device. {there}") from error
-    if chosen.type not in available:
-        raise ValueError(f"There is no {device} here. {there} device=None takes the first of them.")
-    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"There is no {device} here, only {torch.cuda.device_count()} GPUs, counted from cuda:0.")
-    return chosen
-
+__all__ = ("History", "Training", "TrainingDiverged", "available_devices", "choose_device", "evaluate", "fit")
 
 # --- Results --------------------------------------------------------------------------------------------------------
 
@@ -68,25 +42,6 @@ class History:
     stopped: str | None = None
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """How a network did on some digits.
-
-    error: the fraction with a wrong answer, 0 to 1. loss: the mean of the network's own loss.
-    confusion: (10, 10) int64, row = right digit, column = answer. predictions: (N,) int64, in the order of the digits.
-    """
-
-    error: float
-    loss: float
-    confusion: Tensor
-    predictions: Tensor
-
-    @property
-    def accuracy(self) -> float:
-        """The fraction with the right answer, 0 to 1."""
-        return 1 - self.error
-
-
 class TrainingDiverged(ArithmeticError):
     """The loss became infinite or not a number. `.history` has what was seen until then."""
 
@@ -105,6 +60,7 @@ def fit(
     epochs: int,
     batch_size: int = 64,
     learning_rate: float = 0.1,
+    optimizer: str = "sgd",
     schedule: str = "one-cycle",
     momentum: float = 0.9,
     weight_decay: float = 0.0,
@@ -114,10 +70,12 @@ def fit(
     after_step: Callable[[int], None] | None = None,
     report: bool = True,
 ) -> History:
-    """Train the model in place by stochastic gradient descent with momentum, and return what was seen.
+    """Train the model in place by stochastic gradient descent, and return what was seen.
 
     model: any network of the course: it has `prepare(uint8 images)`, `forward`, `loss(outputs, labels)` and
         `decide(outputs)`.
+    optimizer: "sgd", with momentum, or "adamw" (Loshchilov & Hutter 2019), which has moments of its own and wants a rate
+        of about 0.001 to 0.01; momentum does not matter then.
     schedule: "one-cycle" lets the rate rise to `learning_rate` over the first 15% of all steps and fall to almost 0
         over the rest (Smith & Topin 2017); "constant" keeps it. The defaults were chosen on the last 5,000 training
         digits, for one epoch.
@@ -131,69 +89,211 @@ def fit(
     the weights of that step. A second Ctrl-C stops at once.
     Raises TrainingDiverged if the loss is no longer a finite number, ValueError for settings that make no sense.
     """
-    _check_settings(train, epochs, batch_size, learning_rate, schedule)
-    _keep_freed_memory()
-    device = choose_device(device)
-    generator = torch.Generator().manual_seed(0) if generator is None else generator
-    model.to(device, memory_format=torch.channels_last)
-    # On the device once and for all, and as bytes: a batch is an index, and copies little.
-    images, labels = train.images.to(device), train.labels.to(device)
-    steps_an_epoch = math.ceil(len(train) / batch_size)
-    optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
-    scheduler = _make_schedule(schedule, optimizer, learning_rate, epochs * steps_an_epoch)
-    history = History()
-
-    steps = epochs * steps_an_epoch
-    with _finish_step_in_hand() as stop, closing(progress("Training", steps, shown=report)) as display:
-        for epoch in range(1, epochs + 1):
-            model.train()
-            start, loss_sum = time.perf_counter(), 0.0
-            for batch in shuffled_batches(len(train), batch_size, generator):
-                batch = batch.to(device)
-                loss = model.loss(model(_inputs(model, images[batch])), labels[batch])
-                optimizer.zero_grad()
-                loss.backward()
-                loss_sum += len(batch) * _finite(loss.item(), history, learning_rate)
-                optimizer.step()
-                scheduler.step()
-                history.steps += 1
-                display.advance()
-                if after_step:
-                    after_step(history.steps)
-                if stop.is_set():
-                    history.stopped = f"interrupted after step {history.steps:,} of {steps:,}"
-                    print(f"Training {history.stopped}. The model keeps the weights of that step.")
-                    return history
-            history.seconds.append(time.perf_counter() - start)
-            history.training_loss.append(loss_sum / len(train))
-            if validation is not None:
-                history.validation_error.append(evaluate(model, validation).error)
-            if report:
-                print(_epoch_line(epoch, epochs, history))
+    training = Training(
+        model,
+        train,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        schedule=schedule,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        generator=generator,
+        device=device,
+    )
+    history = training.run(validation=validation, after_step=after_step, report=report, progress_bar=report)
+    if history.stopped:
+        print(f"Training {history.stopped}. The model keeps the weights of that step.")
     return history
 
 
-def _keep_freed_memory() -> None:
-    """Let the C library keep the megabytes that each step frees, for the next step to use again.
+class Training:
+    """A training under way: `fit`, with what it needs to be stopped anywhere and to go on as if it had not been.
 
-    By default GNU's hands them back to the system, which clears and maps them anew a hundred times a second: 10 to 17% of
-    an epoch. Other systems' libraries are left alone. It holds for the whole process, and costs it about 20 MB.
+    The settings are those of `fit`. `run` goes to the end; `step` is where a step happens. `history` grows meanwhile.
+    ranks: the processes that share each batch. The weights come out as if there were one, to rounding: each batch is
+        drawn in the same order by all, and the gradient is that of its mean loss, however unequal the shares are.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # not GNU's library
-        return
-    trim_threshold, mmap_threshold = -1, -3  # the names in malloc.h
-    mallopt(trim_threshold, 512 * 2**20)
-    mallopt(mmap_threshold, 1024 * 2**20)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Digits,
+        *,
+        epochs: int,
+        batch_size: int = 64,
+        learning_rate: float = 0.1,
+        optimizer: str = "sgd",
+        schedule: str = "one-cycle",
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        generator: torch.Generator | None = None,
+        device: str | torch.device | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        _check_settings(train, epochs, batch_size, learning_rate, optimizer, schedule)
+        keep_freed_memory()
+        self.device = choose_device(device)
+        self.generator = torch.Generator().manual_seed(0) if generator is None else generator
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        # On the device once and for all, and as bytes: a batch is an index, and copies little.
+        self.images, self.labels = train.images.to(self.device), train.labels.to(self.device)
+        self.epochs, self.batch_size, self.learning_rate = epochs, batch_size, learning_rate
+        self.steps_an_epoch = math.ceil(len(train) / batch_size)
+        self.steps = epochs * self.steps_an_epoch
+        self.optimizer = _make_optimizer(optimizer, self.model, learning_rate, momentum, weight_decay)
+        self.scheduler = _make_schedule(schedule, self.optimizer, learning_rate, self.steps)
+        self.history = History()
+        self.ranks = ranks
+        self.network = ranks.wrap(model)
+        self._order = self.generator.get_state()  # as it was before it drew the order of this epoch
+        self._loss_sum, self._seconds = 0.0, 0.0  # of this epoch
+        self._stop = threading.Event()  # Ctrl-C came, here
+        self._all_stop = False  # it came to some rank, and all know
+        if not ranks.alone:
+            self._settle_sums()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, validation included."""
+        return len(self.history.training_loss) >= self.epochs
+
+    def run(
+        self,
+        *,
+        validation: Digits | None = None,
+        after_step: Callable[[int], None] | None = None,
+        after_epoch: Callable[[], None] | None = None,
+        report: bool = True,
+        progress_bar: bool = True,
+    ) -> History:
+        """Train from here to the end, or until Ctrl-C as `fit` says, and return the history.
+
+        after_epoch: called after each epoch, once its validation error is known. In it and in `after_step`, `state_dict`
+        is the state to go on from. report: print a line an epoch. Raises TrainingDiverged as `fit` does.
+        """
+        history, left = self.history, self.steps - self.history.steps
+        history.stopped = None
+        title = f"Training from step {history.steps:,}" if history.steps else "Training"
+        with _finish_step_in_hand() as self._stop, closing(progress(title, left, shown=progress_bar)) as display:
+            while not self.finished:
+                self.model.train()
+                start = time.perf_counter() - self._seconds
+                for batch in self._batches_left():
+                    self.step(batch)
+                    self._seconds = time.perf_counter() - start
+                    display.advance()
+                    if after_step:
+                        after_step(history.steps)
+                    if self._asked_to_stop():
+                        history.stopped = f"interrupted after step {history.steps:,} of {self.steps:,}"
+                        return history
+                self._end_epoch(time.perf_counter() - start, validation)
+                if after_epoch:
+                    after_epoch()
+                if report:
+                    print(_epoch_line(len(history.training_loss), self.epochs, history))
+        return history
+
+    def step(self, batch: Tensor) -> None:
+        """Make one step: forward, backward, a move of the optimizer, a move of the schedule.
+
+        batch: (B,) int64 on the CPU, the numbers of the digits of the whole batch; each rank takes its share.
+        """
+        share, weight = self._share(batch)
+        share = share.to(self.device)
+        loss = self.model.loss(self.network(network_inputs(self.model, self.images[share])), self.labels[share])
+        self.optimizer.zero_grad()
+        (loss if weight == 1 else weight * loss).backward()
+        mean = loss.item() if self.ranks.alone else self._mean_loss(loss.item(), weight)
+        self._loss_sum += len(batch) * _finite(mean, self.history, self.learning_rate)
+        self.optimizer.step()
+        self.scheduler.step()
+        self.history.steps += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the rest of the training depends on: tensors, numbers, lists and dicts of them.
+
+        The tensors are the living ones: save or copy them before the next step.
+        """
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "order": self._order,
+            "loss_sum": self._loss_sum,
+            "seconds": self._seconds,
+            "history": asdict(self.history),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state: `run` then ends with the numbers that it would have had without the stop.
+
+        The Training must have been made with the same settings and digits. With another device, number of threads or
+        number of ranks, the numbers are the same to rounding.
+        """
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.generator.set_state(state["order"])
+        self._order = state["order"]
+        self._loss_sum, self._seconds = state["loss_sum"], state["seconds"]
+        self.history = History(**{**state["history"], "stopped": None})
+
+    def _asked_to_stop(self) -> bool:
+        return self._stop.is_set() if self.ranks.alone else self._all_stop
+
+    def _batches_left(self) -> Iterator[Tensor]:
+        """Draw the order of this epoch's digits, and leave out the batches that are behind."""
+        behind = self.history.steps - self.steps_an_epoch * len(self.history.training_loss)
+        if behind:
+            self.generator.set_state(self._order)
+        return islice(shuffled_batches(len(self.labels), self.batch_size, self.generator), behind, None)
+
+    def _end_epoch(self, seconds: float, validation: Digits | None) -> None:
+        error = None if validation is None else evaluate(self.model, validation, ranks=self.ranks).error
+        self.history.seconds.append(seconds)
+        self.history.training_loss.append(self._loss_sum / len(self.labels))
+        if error is not None:
+            self.history.validation_error.append(error)
+        self._order = self.generator.get_state()
+        self._loss_sum, self._seconds = 0.0, 0.0
+
+    # --- with other ranks ---
+
+    def _share(self, batch: Tensor) -> tuple[Tensor, float]:
+        """Return this rank's digits, and what its mean loss counts: the mean over ranks is then that over the batch."""
+        if self.ranks.alone:
+            return batch, 1.0
+        share = self.ranks.share(batch)
+        if len(share) == 0:  # a small last batch: the others still wait for a gradient, and it is 0
+            return batch[:1], 0.0
+        return share, self.ranks.world * len(share) / len(batch)
+
+    def _mean_loss(self, loss: float, weight: float) -> float:
+        """Return the mean loss over the whole batch, and hear on the way whether a rank got a Ctrl-C."""
+        sums = self.ranks.sum(torch.tensor([weight * loss, self._stop.is_set()], dtype=torch.float64))
+        self._all_stop = bool(sums[1] > 0)
+        return float(sums[0]) / self.ranks.world
+
+    def _settle_sums(self) -> None:
+        """Make a backward pass for nothing.
+
+        After its first one, DistributedDataParallel changes the order in which gradients lie while they are added, and
+        three numbers added in another order round differently: a training that goes on would differ from one that never
+        stopped.
+        """
+        self.model.loss(self.network(network_inputs(self.model, self.images[:1])), self.labels[:1]).backward()
+        self.optimizer.zero_grad()
 
 
-def _inputs(model: nn.Module, images: Tensor) -> Tensor:
-    """Prepare raw images; maps go channels-last, the layout in which convolutions are fastest on a CPU."""
-    prepared = model.prepare(images)
-    return prepared.contiguous(memory_format=torch.channels_last) if prepared.dim() == 4 else prepared
+def _make_optimizer(
+    name: str, model: nn.Module, learning_rate: float, momentum: float, weight_decay: float
+) -> torch.optim.Optimizer:
+    if name == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    return torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=momentum, weight_decay=weight_decay)
 
 
 def _make_schedule(
@@ -252,38 +352,16 @@ def _epoch_line(epoch: int, epochs: int, history: History) -> str:
     return f"Epoch {epoch} of {epochs}: {', '.join(parts)}"
 
 
-def _check_settings(train: Digits, epochs: int, batch_size: int, learning_rate: float, schedule: str) -> None:
+def _check_settings(
+    train: Digits, epochs: int, batch_size: int, learning_rate: float, optimizer: str, schedule: str
+) -> None:
     if len(train) == 0:
         raise ValueError("There are no digits to train on: train is empty.")
     if epochs < 1 or batch_size < 1:
         raise ValueError(f"epochs and batch_size must be at least 1; got {epochs} and {batch_size}.")
     if not (0 < learning_rate < math.inf):
         raise ValueError(f"learning_rate must be above 0, and finite; got {learning_rate}.")
+    if optimizer not in ("sgd", "adamw"):
+        raise ValueError(f'optimizer is "sgd" or "adamw"; got {optimizer!r}.')
     if schedule not in ("one-cycle", "constant"):
         raise ValueError(f'schedule is "one-cycle" or "constant"; got {schedule!r}.')
-
-
-# --- Evaluation -----------------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, digits: Digits, *, batch_size: int = 1000) -> Evaluation:
-    """Return error, loss, confusion matrix and predictions of the model on all the digits, on the model's device.
-
-    The model is left as it was, weights and mode. Raises ValueError if there are no digits.
-    """
-    if len(digits) == 0:
-        raise ValueError("There are no digits to evaluate on: digits is empty.")
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    was_training = model.training
-    model.eval()
-    loss_sum, predictions = 0.0, []
-    for images, labels in zip(digits.images.split(batch_size), digits.labels.split(batch_size), strict=True):
-        outputs = model(_inputs(model, images.to(device)))
-        loss_sum += len(labels) * model.loss(outputs, labels.to(device)).item()
-        predictions.append(model.decide(outputs).cpu())
-    model.train(was_training)
-    answers = torch.cat(predictions)
-    confusion = torch.bincount(10 * digits.labels + answers, minlength=100).reshape(10, 10)
-    wrong = int((answers != digits.labels).sum())
-    return Evaluation(wrong / len(digits), loss_sum / len(digits), confusion, answers)

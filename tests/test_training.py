@@ -405,3 +405,20 @@ def test_evaluation_takes_digits_of_any_size():
     model = LeNet(any_size=True)
     digits = Digits(torch.zeros(3, 32, 40, dtype=torch.uint8), torch.tensor([1, 2, 3]))
     assert evaluate(model, digits).predictions.shape == (3,)
+
+
+def test_adamw_is_torchs_own(few_digits):
+    """Its first step moves every weight by the rate, whatever the gradient's size: that is Adam, and not SGD."""
+    torch.manual_seed(0)
+    model = LeNet()
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    settings = {"batch_size": len(few_digits), "learning_rate": 0.002, "schedule": "constant", "report": False}
+    fit(model, few_digits, epochs=1, optimizer="adamw", **settings)
+    moved = torch.cat([(a.detach() - b).abs().flatten() for a, b in zip(model.parameters(), before, strict=True)])
+    assert moved.max() == pytest.approx(0.002, rel=1e-3)
+    assert moved[moved > 1e-6].median() == pytest.approx(0.002, rel=0.01)
+
+
+def test_an_optimizer_that_there_is_not(few_digits):
+    with pytest.raises(ValueError, match='optimizer is "sgd" or "adamw"; got .adam.'):
+        fit(LeNet(), few_digits, epochs=1, optimizer="adam")
