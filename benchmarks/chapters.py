@@ -4,8 +4,7 @@
 
 Each chapter is run from top to bottom by nbclient, with a kernel of its own and no weights of a learner's; nothing is
 written back. The time is that of starting the kernel and running all cells, once. Memory is that of the kernel and of all
-that it starts: the larger of the most that one process had by the system's own count, and the largest sum over the
-processes at one moment, looked at ten times a second. Where two processes share pages, the sum counts these twice. On systems
+that it starts, at the moment when it was most, looked at ten times a second; what processes share counts once. On systems
 without /proc it is the most that one process had.
 """
 
@@ -109,8 +108,7 @@ class MemoryOfChildren:
 
     def _watch(self) -> None:
         while not self._end.wait(0.1):
-            now = [memory_of(pid) for pid in descendants(os.getpid())]
-            self._peak = max([self._peak, sum(current for current, _ in now), *(highest for _, highest in now)])
+            self._peak = max(self._peak, sum(memory_of(pid) for pid in descendants(os.getpid())))
 
 
 def descendants(pid: int) -> list[int]:
@@ -131,14 +129,13 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def memory_of(pid: int) -> tuple[int, int]:
-    """Return the bytes that a process has in memory, and the most that it ever had; zeros if it has ended."""
+def memory_of(pid: int) -> int:
+    """Return the bytes that a process has in memory, of pages that it shares its part only; 0 if it has ended."""
     try:
-        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(errors="replace").splitlines()
     except OSError:
-        return 0, 0
-    kilobytes = {name: int(line.split()[1]) for line in lines for name in ("VmRSS", "VmHWM") if line.startswith(name)}
-    return 1024 * kilobytes.get("VmRSS", 0), 1024 * kilobytes.get("VmHWM", 0)
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def peak_of_ended_children() -> float:

@@ -230,8 +230,8 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state: `run` then ends with the numbers that it would have had without the stop.
 
-        The Training must have been made with the same settings and digits. With another device, number of threads or
-        number of ranks, the numbers are the same to rounding.
+        The Training must have been made with the same settings and digits. On another device, or with another number of
+        threads or ranks, sums round differently, and the numbers drift apart as they would without a stop.
         """
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -352,7 +352,7 @@ def test_a_chapter_is_run_with_time_and_memory(tmp_path):
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     found = json.loads(output.splitlines()[-1])
     assert found["seconds"] > 0
-    assert 200 < found["megabytes"] < 1000 or os.name == "nt"
+    assert 20 < found["megabytes"] < 1000 or os.name == "nt"
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="There is no /proc here.")
@@ -363,10 +363,9 @@ def test_children_and_their_memory_are_found():
     child.stdout.readline()
     found = chapters.descendants(os.getpid())
     assert child.pid in found and len(found) >= 2
-    now, highest = chapters.memory_of(child.pid)
-    assert 0 < now <= highest
+    assert 1e6 < chapters.memory_of(child.pid) < 1e9
     child.communicate(b"\n")
-    assert chapters.memory_of(child.pid) == (0, 0)
+    assert chapters.memory_of(child.pid) == 0
 
 
 def test_chapters_that_do_not_fit_are_left_out(tmp_path, monkeypatch, capsys):
