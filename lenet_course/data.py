@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 DATA_FOLDER = Path(__file__).resolve().parent.parent / "data"
+HELD_OUT = 5_000  # the last training digits: choices are made on them, never on the test digits
 
 
 class DataFileError(OSError):

@@ -18,6 +18,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lenet_course import sdlm_compiled
 from lenet_course.arithmetic import count_parameters
 from lenet_course.comparison import __main__ as command
 from lenet_course.comparison import differences, live, runs, tables
@@ -44,8 +45,7 @@ from lenet_course.data import load_mnist
 from lenet_course.lenet import LeNet
 from lenet_course.lenet5 import LeNet5, map_loss
 from lenet_course.reproduce import tables as csv_tables
-from lenet_course.reproduce.distortions import with_distorted_copies
-from lenet_course.reproduce.experiments import DISTORTION
+from lenet_course.reproduce.distortions import DISTORTION, with_distorted_copies
 from lenet_course.sdlm import SDLM
 from lenet_course.variants import PARTS, RETELLINGS, Variant, check_parts
 
@@ -522,8 +522,8 @@ def test_so_are_those_of_the_methods_of_1998(small_mnist, tmp_path, monkeypatch,
     def run_away(*arguments, **settings):
         raise ArithmeticError("too large")
 
-    monkeypatch.setattr(runs, "train_pass", run_away)
-    monkeypatch.setattr(runs, "train_patterns", run_away)
+    monkeypatch.setattr(sdlm_compiled, "train_pass", run_away)
+    monkeypatch.setattr(sdlm_compiled, "train_patterns", run_away)
     result = run(Run(name, 10.0, 0), tmp_path, digits=300)
     assert (result.validation_error, result.diverged) == (1.0, True)
     assert finished(tmp_path, [name]) == {Run(name, 10.0, 0): result}
@@ -856,7 +856,7 @@ def test_stopped_it_ends_its_threads_and_leaves_nothing_behind(small_mnist, disp
     ("settings", "complaint"),
     [
         ({"row": "LeNet-6"}, "There is no row 'LeNet-6'. There are: LeNet-5, C3 dense"),
-        ({"digits": 0}, "digits are 1 to 55,000, and seeds at least one; got 0 and "),
+        ({"digits": 0}, "digits are 1 to 55,000, and seeds at least one, each once; got 0 and "),
         ({"digits": 55_001}, "got 55001 and "),
         ({"seeds": []}, r"got 10 and \[\]"),
     ],

@@ -523,7 +523,7 @@ def test_single_values_and_marks_stand_in_their_row():
         ROWS, x_label="x", single={"worse": [0.3, 0.5], "better": (-0.2,)}, marked={"open": [0.2], "worse": []}
     )
     drawn = [mark for mark in marks(ax, "|") if mark[0]]
-    assert sorted(drawn) == [((-0.2,), (0,)), ((0.3, 0.5), (2, 2))]
+    assert sorted(drawn) == [((-0.2,), (0.3,)), ((0.3, 0.5), (2.3, 2.3))]  # below the bar
     assert [mark for mark in marks(ax, "*") if mark[0]] == [((0.2,), (1,))]
 
 

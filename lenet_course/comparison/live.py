@@ -15,9 +15,8 @@ import torch
 
 from lenet_course.comparison import runs
 from lenet_course.comparison.rows import ROWS
-from lenet_course.data import load_mnist
+from lenet_course.data import HELD_OUT, load_mnist
 from lenet_course.progress import progress
-from lenet_course.reproduce.runs import HELD_OUT
 
 
 def train_seeds(row: str, rate: float, seeds: Sequence[int], *, digits: int = 60_000 - HELD_OUT) -> list[float]:

@@ -16,12 +16,9 @@ import torch
 from torch import nn
 
 from lenet_course.comparison.rows import LADDER, ROWS, Row
-from lenet_course.data import Digits, load_mnist
-from lenet_course.reproduce.distortions import with_distorted_copies
-from lenet_course.reproduce.experiments import DISTORTION
-from lenet_course.reproduce.runs import HELD_OUT
+from lenet_course.data import HELD_OUT, Digits, load_mnist
+from lenet_course.reproduce.distortions import DISTORTION, with_distorted_copies
 from lenet_course.sdlm import SCHEDULE_1998, SDLM
-from lenet_course.sdlm_compiled import train_pass, train_patterns
 from lenet_course.training import TrainingDiverged, evaluate, fit
 from lenet_course.weights import replacing
 
@@ -206,6 +203,8 @@ def _train_pattern_by_pattern(
     generator: torch.Generator,
     after_steps: Callable[[int], None],
 ) -> None:
+    from lenet_course.sdlm_compiled import train_pass, train_patterns  # numba: only these two rows wait for it
+
     optimizer = SDLM(model)
     for eta in ETAS:
         told = 0

@@ -8,8 +8,7 @@ from pathlib import Path
 from lenet_course.arithmetic import count_parameters
 from lenet_course.comparison.rows import ROWS
 from lenet_course.comparison.runs import PASSES, SEEDS, Result, Run, chosen_rate, test_error
-from lenet_course.data import load_mnist
-from lenet_course.reproduce.runs import HELD_OUT
+from lenet_course.data import HELD_OUT, load_mnist
 from lenet_course.reproduce.tables import write_table
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lenet_course.data import load_mnist
-from lenet_course.reproduce.distortions import Distortion
+from lenet_course.reproduce.distortions import DISTORTION, MEDIUM, STRONG, WEAK
 from lenet_course.reproduce.rejection import rejection_curve
 from lenet_course.reproduce.runs import Run, Settings, start, training_digits
 from lenet_course.reproduce.tables import write_table
@@ -16,12 +16,6 @@ from lenet_course.sdlm_compiled import distances, train_pass
 
 REJECTION_TARGET = 0.005  # Sec. III-C: how many to reject for 0.5% error on the rest
 FIRST_PATTERNS = 2_000
-
-# Ranges tried. WEAK did best on the last 5,000 training digits (0.79%, 0.83% and 0.91%; lenet5_choices.csv).
-WEAK = Distortion(translation=1.0, scaling=0.05, squeezing=0.05, shear=0.1)
-MEDIUM = Distortion(translation=1.5, scaling=0.1, squeezing=0.1, shear=0.2)
-STRONG = Distortion(translation=2.5, scaling=0.2, squeezing=0.2, shear=0.4)
-DISTORTION = WEAK
 
 
 @dataclass(frozen=True)

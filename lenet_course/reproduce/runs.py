@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from lenet_course import __version__
-from lenet_course.data import Digits, load_mnist
+from lenet_course.data import HELD_OUT, Digits, load_mnist
 from lenet_course.lenet5 import LeNet5, draw_weights
 from lenet_course.reproduce.distortions import Distortion, with_distorted_copies
 from lenet_course.sdlm import SDLM, eta_of_pass
 from lenet_course.sdlm_compiled import distances, train_pass
 from lenet_course.weights import replacing
 
-HELD_OUT = 5_000  # the last training digits: choices are made on them, never on the test digits
 COPIES = 9  # 540,000 distorted digits beside the 60,000 (p. 11)
 
 
