@@ -97,7 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if not (started_by_torchrun() and is_lost_rank(error)):
             raise
-        return _fail(_lost_rank(error, given.timeout), 1, every_rank=True)
+        _fail(_lost_rank(error, given.timeout), 1, every_rank=True)
+        # At once, while the error still holds all that waits for the lost rank: taking it down can abort the process.
+        sys.stdout.flush()
+        os._exit(1)
 
 
 def _fail(message: str, status: int, *, every_rank: bool = False) -> int:
