@@ -977,7 +977,7 @@ def test_help_lists_the_rows(capsys):
         (["LeNet-6"], "there is no row 'LeNet-6'; --help lists them"),
         ([REFERENCE, ""], "there is no row ''"),
         (["--workers", "0"], "0 is not 1 or more"),
-        (["--workers", "many"], "invalid _positive value: 'many'"),
+        (["--workers", "many"], "invalid positive value: 'many'"),
     ],
 )
 def test_a_wrong_command_line_is_answered_with_the_usage(arguments, complaint, capsys):

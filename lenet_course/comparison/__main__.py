@@ -20,7 +20,7 @@ from lenet_course.comparison.rows import ROWS
 from lenet_course.comparison.runs import Result, Run, chosen_rate, finished, next_runs, run
 from lenet_course.comparison.tables import write_tables
 from lenet_course.parallel import WorkerPool
-from lenet_course.reproduce.__main__ import RUNS_FOLDER
+from lenet_course.reproduce.__main__ import RUNS_FOLDER, positive
 from lenet_course.reproduce.tables import RESULTS_FOLDER
 
 
@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("rows", nargs="*", type=_row, metavar="row", help="only these (default: all)")
     parser.add_argument(
-        "--workers", type=_positive, default=os.cpu_count() or 1, help="runs at a time (default: one a core)"
+        "--workers", type=positive, default=os.cpu_count() or 1, help="runs at a time (default: one a core)"
     )
     parser.add_argument("--folder", type=Path, default=RUNS_FOLDER, help="where weights are (default: my_runs)")
     parser.add_argument("--results", type=Path, default=RESULTS_FOLDER, help="where the table goes (data/results)")
@@ -85,13 +85,6 @@ def _row(text: str) -> str:
     if text not in ROWS:
         raise argparse.ArgumentTypeError(f"there is no row {text!r}; --help lists them")
     return text
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
 
 
 if __name__ == "__main__":

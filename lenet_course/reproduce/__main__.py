@@ -45,16 +45,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog="experiments:\n" + "\n".join(f"  {name:<16}{made.title}" for name, made in EXPERIMENTS.items()),
     )
     parser.add_argument("experiments", nargs="+", choices=[*EXPERIMENTS, "all"], metavar="experiment")
-    parser.add_argument("--seeds", type=_positive, help="seeds 0 to SEEDS - 1 (default: 10 for figure5, else 3)")
+    parser.add_argument("--seeds", type=positive, help="seeds 0 to SEEDS - 1 (default: 10 for figure5, else 3)")
     parser.add_argument(
-        "--workers", type=_positive, default=os.cpu_count() or 1, help="runs at a time (default: one for each core)"
+        "--workers", type=positive, default=os.cpu_count() or 1, help="runs at a time (default: one for each core)"
     )
     parser.add_argument("--folder", type=Path, default=RUNS_FOLDER, help="where checkpoints are (default: my_runs)")
     parser.add_argument("--results", type=Path, default=RESULTS_FOLDER, help="where tables go (default: data/results)")
     return parser
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
