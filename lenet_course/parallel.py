@@ -17,13 +17,12 @@ class WorkerPool:
 
     The processes are deaf to Ctrl-C, which in a terminal reaches them all. If the body of the `with` ends by an exception,
     Ctrl-C included, calls that wait are dropped and processes are terminated: whatever they write must be whole at any moment.
-    initializer, arguments: called in each process before its first call, with arguments that a queue cannot carry.
     """
 
-    def __init__(self, workers: int, initializer: Callable[..., None] | None = None, arguments: tuple = ()) -> None:
+    def __init__(self, workers: int) -> None:
         # Fresh processes, since torch's threads do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(workers, context, _prepare, (initializer, arguments))
+        self._pool = ProcessPoolExecutor(workers, context, _watch_parent)
         self._processes: set[multiprocessing.process.BaseProcess] = set()
 
     def __enter__(self) -> WorkerPool:
@@ -48,11 +47,9 @@ class WorkerPool:
         return future
 
 
-def _prepare(initializer: Callable[..., None] | None, arguments: tuple) -> None:
+def _watch_parent() -> None:
     # Killed, this process's parent could not end it: it would wait for the next call for ever.
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if initializer:
-        initializer(*arguments)
 
 
 def _end_with_parent() -> None:

@@ -48,21 +48,6 @@ def survive_ctrl_c():
     return "alive", signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-_given = None
-
-
-def keep(counter, start):
-    global _given
-    _given = counter
-    with counter.get_lock():
-        counter.value += start
-
-
-def add(number):
-    with _given.get_lock():
-        _given.value += number
-
-
 def never():
     time.sleep(3600)
 
@@ -114,14 +99,6 @@ def test_at_its_end_it_waits_for_calls_under_way(tmp_path):
         for path in paths:
             pool.submit(leave_a_file, path)
     assert [path.read_text() for path in paths] == ["done"] * 3
-
-
-def test_an_initializer_runs_first_in_each_process_with_what_a_queue_cannot_carry():
-    counter = SPAWN.Value("q", 0)
-    with WorkerPool(1, keep, (counter, 1000)) as pool:
-        for future in [pool.submit(add, number) for number in (1, 2, 3)]:
-            future.result()
-    assert counter.value == 1006
 
 
 @pytest.mark.parametrize("workers", [0, -1])
